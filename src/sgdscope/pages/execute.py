@@ -1,0 +1,81 @@
+"""Executing a page: notebook source in, executed notebook out, by papermill in a kernel of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from sgdscope import paths
+from sgdscope.errors import SgdscopeError
+from sgdscope.pages.page import Page
+
+
+class ExecutionFailed(SgdscopeError):
+    """A cell raised; the notebook is kept up to it."""
+
+
+def environment(page: Page, scale: str, values: dict[str, Any]) -> dict[str, str]:
+    """What an executed page finds in its environment: name, scale and parameters for its cards, one thread, no colour codes."""
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    return {"SGDSCOPE_PAGE": page.name, "SGDSCOPE_SCALE": scale, "SGDSCOPE_PARAMETERS": json.dumps(values), "NO_COLOR": "1", **threads}
+
+
+def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, label: str | None = None) -> Path:
+    """Execute a page with these parameter values and write the notebook with its outputs.
+
+    Args:
+        page: the page.
+        scale: its scale, for the environment.
+        values: all its parameters.
+        output: the executed notebook; written cell by cell, so that a killed execution leaves what it had.
+        label: scale named on the page if another than ``scale`` (``custom`` after changed parameters).
+
+    Raises:
+        ExecutionFailed: a cell raised; says which, and where the notebook is.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    notebook = page.notebook.copy()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["sgdscope"] = {"page": page.name, "scale": label or scale}
+    notebook.metadata.pop("jupytext", None)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    needed = environment(page, label or scale, values)
+    before = {name: os.environ.get(name) for name in needed}
+    os.environ |= needed
+    used = _children_cpu()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / f"{page.file.stem}.ipynb"
+            nbformat.write(notebook, source)
+            papermill.execute_notebook(
+                source, output, parameters=values, cwd=paths.repository(), kernel_name="python3", progress_bar=False, log_output=False
+            )
+    except PapermillExecutionError as error:
+        raise ExecutionFailed(
+            f"{page.name}: cell {error.exec_count} raised {error.ename}: {error.evalue}\nThe notebook up to there: {output}"
+        ) from None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+    executed = nbformat.read(output, as_version=4)
+    executed.metadata["sgdscope"]["cpu_seconds"] = _children_cpu() - used
+    for cell in executed.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:  # kept in the file for nbval, off the page: the provenance card shows the values in force
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+    nbformat.write(executed, output)
+    return output
+
+
+def _children_cpu() -> float:
+    """CPU time (s) of all child processes that have ended: after an execution, of its kernel."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

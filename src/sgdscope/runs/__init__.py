@@ -1,0 +1,7 @@
+"""Runs: pure functions of frozen configurations, found again by their key."""
+
+from sgdscope.runs.collect import MissingRun, collect, get, groups
+from sgdscope.runs.files import Damaged, Result, StoreError
+from sgdscope.runs.run import Run, run, run_of
+
+__all__ = ["Damaged", "MissingRun", "Result", "Run", "StoreError", "collect", "get", "groups", "run", "run_of"]

@@ -1,0 +1,55 @@
+"""The provenance card of a page: which scale, parameters, runs, source, machine and versions produced it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from html import escape
+
+from sgdscope import paths
+from sgdscope.runs import collect as collecting
+from sgdscope.runs.provenance import commit_of, versions
+
+
+@dataclass(frozen=True)
+class Card:
+    """Shown by a notebook."""
+
+    facts: dict[str, str]
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in self.facts.items())
+        return f'<div class="sgd-provenance"><p class="sgd-provenance-head">Provenance</p><dl>{rows}</dl></div>'
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in self.facts.items())
+
+
+def provenance_card() -> Card:
+    """Where the numbers of this page come from, from all runs that it has collected so far."""
+    sources = collecting.collected
+    origins: Counter[str] = sum((source.origins for source in sources), Counter())
+    scale = os.environ.get("SGDSCOPE_SCALE", "by hand")
+    page = os.environ.get("SGDSCOPE_PAGE", "")
+    parameters = json.loads(os.environ.get("SGDSCOPE_PARAMETERS", "{}"))
+    missing = sum(source.missing for source in sources)
+    runs = "; ".join(f"{count} from {origin}" if origin != "computed" else f"{count} computed now" for origin, count in origins.items())
+    facts = {
+        "page": page,
+        "scale": scale,
+        "parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
+        "runs": (runs or "none") + (f"; {missing} missing" if missing else ""),
+        "run time": f"{sum(source.seconds for source in sources):.1f} s in all when they were computed, one thread",
+        "device": ", ".join(sorted({device for source in sources for device in source.devices})),
+        "source of the runs": ", ".join(sorted({commit for source in sources for commit in source.commits})),
+        "source of the page": commit_of(paths.repository()),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "again": f"sgdscope execute {page} --scale paper" if page else "",
+    }
+    changed = " ".join(f"-p {name} {shlex.quote(json.dumps(value))}" for name, value in list(parameters.items())[:1])
+    if page and changed:
+        facts["with other values"] = f"sgdscope execute {page} {changed}"
+    return Card({name: value for name, value in facts.items() if value})

@@ -1,0 +1,119 @@
+"""Where a number comes from: source, commit, machine, time and memory of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+VERSIONS_OF = ("torch", "numpy", "scipy", "pandas")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What produced a stored run."""
+
+    fingerprint: str = ""  # of the source that the run depends on
+    commit: str = ""  # of the checkout, with "+" where it had uncommitted changes; empty outside one
+    created: str = ""  # UTC, ISO 8601
+    seconds: float = 0.0  # wall time of the run (of a batch: its share)
+    cpu_seconds: float = 0.0  # CPU time of the run (of a batch: its share)
+    peak_mib: float = 0.0  # peak resident memory of the process while it ran
+    batch: int = 1  # runs computed together
+    device: str = "cpu"  # what the run could use
+    machine: str = ""  # architecture and system, no host name
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@lru_cache
+def commit_of(folder: Path) -> str:
+    """Commit of a checkout, with ``+`` appended if tracked files differ from it; empty where git knows nothing of it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return f"{head}+" if head and git("status", "--porcelain", "--untracked-files=no") else head
+    except FileNotFoundError:  # no git on this machine
+        return ""
+
+
+@lru_cache
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the numerical libraries."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("sgdscope", *VERSIONS_OF)}}
+
+
+def device_name() -> str:
+    """What a run can use: the name of the CUDA device if torch is loaded and sees one, else ``cpu``."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
+
+
+class Measured:
+    """Time and memory of a block, filled when it ends."""
+
+    seconds = cpu_seconds = peak_mib = 0.0
+
+
+@contextmanager
+def measured() -> Iterator[Measured]:
+    """Measure wall and CPU time (s) and the peak resident memory (MiB) of a block."""
+    use = Measured()
+    _reset_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield use
+    use.seconds, use.cpu_seconds, use.peak_mib = time.perf_counter() - wall, time.process_time() - cpu, _peak_mib()
+
+
+def describe(use: Measured, *, fingerprint: str, folder: Path, batch: int = 1) -> Provenance:
+    """Provenance of a run that has just been measured; a batch's time is shared evenly."""
+    return Provenance(
+        fingerprint=fingerprint,
+        commit=commit_of(folder),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=use.seconds / batch,
+        cpu_seconds=use.cpu_seconds / batch,
+        peak_mib=use.peak_mib,
+        batch=batch,
+        device=device_name(),
+        machine=f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
+        versions=versions(),
+    )
+
+
+def _reset_peak() -> None:
+    """Make the kernel forget the process's peak memory, where it can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # elsewhere the peak is the process's since its start: an upper bound
+        pass
+
+
+def _peak_mib() -> float:
+    """Peak resident memory (MiB) since the last reset, or since the start of the process."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

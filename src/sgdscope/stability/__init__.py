@@ -1,0 +1,47 @@
+"""Stability of SGD along the top direction: break-even theory, exact and simulated, in one dimension and in least squares."""
+
+from sgdscope.stability.almost_sure import almost_sure_exponent, almost_sure_exponent_estimate, two_point_exponent
+from sgdscope.stability.batches import all_batches, number_of_batches, random_batches
+from sgdscope.stability.covariance import (
+    covariance_rank,
+    gradient_covariance,
+    gradient_covariance_spectrum,
+    mean_outer_product,
+    smallest_non_zero,
+)
+from sgdscope.stability.enumeration import gradient_noise, gradient_noise_closed_form, second_moment_factor, two_point_curvatures
+from sgdscope.stability.one_dimension import OneDimensionRun, relative_error, simulate_curvatures, simulate_two_point
+from sgdscope.stability.theory import (
+    critical_learning_rate,
+    critical_sharpness,
+    stability_lhs,
+    stability_margin,
+    without_replacement_factor,
+)
+
+__all__ = [
+    "OneDimensionRun",
+    "all_batches",
+    "almost_sure_exponent",
+    "almost_sure_exponent_estimate",
+    "covariance_rank",
+    "critical_learning_rate",
+    "critical_sharpness",
+    "gradient_covariance",
+    "gradient_covariance_spectrum",
+    "gradient_noise",
+    "gradient_noise_closed_form",
+    "mean_outer_product",
+    "number_of_batches",
+    "random_batches",
+    "relative_error",
+    "second_moment_factor",
+    "simulate_curvatures",
+    "simulate_two_point",
+    "smallest_non_zero",
+    "stability_lhs",
+    "stability_margin",
+    "two_point_curvatures",
+    "two_point_exponent",
+    "without_replacement_factor",
+]

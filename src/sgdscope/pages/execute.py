@@ -22,7 +22,7 @@ class ExecutionFailed(SgdscopeError):
 
 def environment(page: Page, scale: str, values: dict[str, Any]) -> dict[str, str]:
     """What an executed page finds in its environment: name, scale and parameters for its cards, one thread, no colour codes."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {"SGDSCOPE_PAGE": page.name, "SGDSCOPE_SCALE": scale, "SGDSCOPE_PARAMETERS": json.dumps(values), "NO_COLOR": "1", **threads}
 
 

@@ -77,9 +77,7 @@ def _plain(value: Any, hint: Any, where: str) -> Plain:
         if math.isfinite(value):
             return float(value)
         raise InvalidInput(f"{where} is {value}: a configuration needs finite numbers, or no key could find its run again.")
-    elif hint is bool and isinstance(value, bool):
-        return value
-    elif hint in (int, str) and type(value) is hint:
+    elif hint in (bool, int, str) and type(value) is hint:
         return value
     name = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
     raise InvalidInput(f"{where} must be {name}, got {value!r} ({type(value).__name__}).")

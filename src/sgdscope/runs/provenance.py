@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -101,19 +101,15 @@ def describe(use: Measured, *, fingerprint: str, folder: Path, batch: int = 1) -
 
 def _reset_peak() -> None:
     """Make the kernel forget the process's peak memory, where it can (Linux)."""
-    try:
+    with suppress(OSError):  # elsewhere the peak is the process's since its start: an upper bound
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # elsewhere the peak is the process's since its start: an upper bound
-        pass
 
 
 def _peak_mib() -> float:
     """Peak resident memory (MiB) since the last reset, or since the start of the process."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    except OSError:
-        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

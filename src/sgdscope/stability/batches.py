@@ -55,7 +55,8 @@ def memberships(batches: Tensor, num_examples: int, *, dtype: torch.dtype = torc
 def random_batches(num_examples: int, batch_size: int, number: int, *, generator: torch.Generator) -> Tensor:
     """Independent mini-batches ``(number, S)``, each uniform over the subsets of size S, on the generator's device.
 
-    The S largest of N uniform keys: O(number N) whatever S is, without a loop over batches.
+    Small batches by Floyd's algorithm (Bentley and Floyd 1987), all mini-batches at once: O(number S^2). Large ones as the S largest of N
+    uniform keys: O(number N). Neither loops over mini-batches.
 
     Raises:
         InvalidInput: sizes out of range.
@@ -67,9 +68,22 @@ def random_batches(num_examples: int, batch_size: int, number: int, *, generator
         return torch.arange(examples, device=device).expand(number, examples)
     if batch == 1:
         return torch.randint(examples, (number, 1), generator=generator, device=device)
+    if batch**2 <= 4 * examples:
+        return _floyd(examples, batch, number, generator)
     rows = max(1, (1 << 23) // examples)  # 64 MiB of keys at a time
     pieces = []
     for start in range(0, number, rows):
         keys = torch.rand(min(rows, number - start), examples, generator=generator, device=device, dtype=torch.float64)
         pieces.append(keys.topk(batch, dim=1, sorted=False).indices)
     return torch.cat(pieces)
+
+
+def _floyd(examples: int, batch: int, number: int, generator: torch.Generator) -> Tensor:
+    """Floyd's subsets: element i is drawn from the first N - S + i + 1 numbers, or is the last of these if the draw is taken already."""
+    chosen = torch.empty(number, batch, dtype=torch.int64, device=generator.device)
+    for i in range(batch):
+        last = examples - batch + i
+        draw = torch.randint(last + 1, (number,), generator=generator, device=generator.device)
+        taken = (chosen[:, :i] == draw[:, None]).any(1)
+        chosen[:, i] = torch.where(taken, last, draw)
+    return chosen

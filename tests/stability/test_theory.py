@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdscope.errors import InvalidInput
@@ -17,6 +17,7 @@ from sgdscope.stability import (
     without_replacement_factor,
 )
 
+law = settings(deadline=None, derandomize=True)
 rates = st.floats(1e-3, 10)
 sharpnesses = st.floats(1e-3, 100)
 stds = st.floats(0, 100)
@@ -28,6 +29,7 @@ def test_case_of_the_ledger():
     assert stability_margin(1.7, 1.0, 0.5, 100, 1) == pytest.approx(-0.2125, abs=1e-12)
 
 
+@law
 @given(rates, sharpnesses, stds, sizes)
 def test_noise_adds_and_vanishes_at_full_batch(rate, sharpness, std, size):
     examples, batch = size
@@ -37,12 +39,14 @@ def test_noise_adds_and_vanishes_at_full_batch(rate, sharpness, std, size):
     assert stability_lhs(rate, sharpness, 0.0, examples, batch) == pytest.approx(full)
 
 
+@law
 @given(rates, sharpnesses, stds, sizes, st.floats(0.1, 10))
 def test_only_products_with_the_learning_rate_enter(rate, sharpness, std, size, factor):
     scaled = stability_lhs(rate / factor, sharpness * factor, std * factor, *size)
     assert scaled == pytest.approx(stability_lhs(rate, sharpness, std, *size), rel=1e-9)
 
 
+@law
 @given(sharpnesses, stds, sizes)
 def test_left_side_is_one_at_the_critical_learning_rate(sharpness, std, size):
     rate = critical_learning_rate(sharpness, std, *size)
@@ -50,6 +54,7 @@ def test_left_side_is_one_at_the_critical_learning_rate(sharpness, std, size):
     assert stability_lhs(rate / 2, sharpness, std, *size) < 1 < stability_lhs(rate * 2, sharpness, std, *size)
 
 
+@law
 @given(rates, sizes, st.floats(0.01, 10), st.floats(0.1, 10))
 def test_eq_3_is_one_at_the_critical_sharpness(rate, size, alpha, distance):
     root = critical_sharpness(rate, *size, alpha=alpha, distance=distance)
@@ -57,6 +62,7 @@ def test_eq_3_is_one_at_the_critical_sharpness(rate, size, alpha, distance):
     assert left == pytest.approx(1, rel=1e-6, abs=1e-6 * (1 + (rate * root) ** 2))
 
 
+@law
 @given(rates, st.floats(1.01, 10), sizes, st.floats(0.01, 10), st.floats(0.1, 10))
 def test_critical_sharpness_falls_with_rate_and_rises_with_batch(rate, factor, size, alpha, distance):
     examples, batch = size

@@ -1,5 +1,6 @@
 """Stability of SGD along the top direction: break-even theory, exact and simulated, in one dimension and in least squares."""
 
+from sgdscope.stability.all_directions import Eigenvalue, critical_learning_rate_all_directions, spectral_radius
 from sgdscope.stability.almost_sure import almost_sure_exponent, almost_sure_exponent_estimate, two_point_exponent
 from sgdscope.stability.batches import all_batches, number_of_batches, random_batches
 from sgdscope.stability.covariance import (
@@ -10,6 +11,8 @@ from sgdscope.stability.covariance import (
     smallest_non_zero,
 )
 from sgdscope.stability.enumeration import gradient_noise, gradient_noise_closed_form, second_moment_factor, two_point_curvatures
+from sgdscope.stability.least_squares import LeastSquares, SecondMoments, exact_second_moments, second_moment_step
+from sgdscope.stability.least_squares_sgd import LeastSquaresRun, simulate_least_squares
 from sgdscope.stability.one_dimension import OneDimensionRun, relative_error, simulate_curvatures, simulate_two_point
 from sgdscope.stability.theory import (
     critical_learning_rate,
@@ -20,13 +23,19 @@ from sgdscope.stability.theory import (
 )
 
 __all__ = [
+    "Eigenvalue",
+    "LeastSquares",
+    "LeastSquaresRun",
     "OneDimensionRun",
+    "SecondMoments",
     "all_batches",
     "almost_sure_exponent",
     "almost_sure_exponent_estimate",
     "covariance_rank",
     "critical_learning_rate",
+    "critical_learning_rate_all_directions",
     "critical_sharpness",
+    "exact_second_moments",
     "gradient_covariance",
     "gradient_covariance_spectrum",
     "gradient_noise",
@@ -36,9 +45,12 @@ __all__ = [
     "random_batches",
     "relative_error",
     "second_moment_factor",
+    "second_moment_step",
     "simulate_curvatures",
+    "simulate_least_squares",
     "simulate_two_point",
     "smallest_non_zero",
+    "spectral_radius",
     "stability_lhs",
     "stability_margin",
     "two_point_curvatures",

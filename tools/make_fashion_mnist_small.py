@@ -3,9 +3,9 @@
     python tools/make_fashion_mnist_small.py FOLDER_WITH_FASHION_MNIST
 
 The folder holds ``train-00000-of-00001.parquet`` and ``test-00000-of-00001.parquet`` in the Hugging Face layout. Of each split the rows
-``balanced_subset(labels, n, seed=0)`` are taken, n = 6,000 (train) and 2,000 (test): 600 and 200 images a class, going round the classes. Each
-image is encoded again as PNG (the smaller of the original and Pillow's ``optimize``) and compared pixel for pixel with its original. Row
-numbers in the original split are kept in the column ``index``. Prints class counts and checksums for the README.
+``balanced_subset(labels, n, seed=0)`` are taken, n = 6,000 (train) and 2,000 (test): 600 and 200 images a class, going round the classes.
+Each image is encoded again as PNG (the smaller of the original and Pillow's ``optimize``) and compared pixel for pixel with its original.
+Row numbers in the original split are kept in the column ``index``. Prints class counts and checksums for the README.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -60,7 +61,7 @@ def read(path: Path) -> dict[str, Tensor] | None:
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
     """Store an entry under a temporary name, then rename it. A full disk or a read-only place is warned of once, and nothing is stored."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)

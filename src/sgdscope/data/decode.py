@@ -143,7 +143,7 @@ def _batches(found: Found, columns: tuple[str, ...], wanted: np.ndarray | None) 
 
 def _pieces(file_format: str, path: Path, columns: tuple[str, ...]):
     if file_format == "parquet":
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # where the file has checksums
             _check_columns(path, file.schema_arrow, columns)
             for group in range(file.num_row_groups):
                 yield file.metadata.row_group(group).num_rows, lambda group=group: file.read_row_group(group, columns=list(columns))

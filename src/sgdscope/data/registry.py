@@ -21,7 +21,7 @@ class Split:
 class Spec:
     """What a data set is, wherever its files lie.
 
-    Every data set has the splits ``train`` and ``test`` here; `Split.stored_as` is the name that its files use (``validation`` for ImageNet).
+    Every data set has the splits ``train`` and ``test`` here; `Split.stored_as` is the name in its files (``validation`` for ImageNet).
     """
 
     name: str

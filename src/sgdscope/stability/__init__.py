@@ -10,6 +10,7 @@ from sgdscope.stability.covariance import (
     mean_outer_product,
     smallest_non_zero,
 )
+from sgdscope.stability.early_training import EarlyTraining, equation_3_lhs, reversed_order, simulate_early_training
 from sgdscope.stability.enumeration import gradient_noise, gradient_noise_closed_form, second_moment_factor, two_point_curvatures
 from sgdscope.stability.least_squares import LeastSquares, SecondMoments, exact_second_moments, second_moment_step
 from sgdscope.stability.least_squares_sgd import LeastSquaresRun, simulate_least_squares
@@ -23,6 +24,7 @@ from sgdscope.stability.theory import (
 )
 
 __all__ = [
+    "EarlyTraining",
     "Eigenvalue",
     "LeastSquares",
     "LeastSquaresRun",
@@ -35,6 +37,7 @@ __all__ = [
     "critical_learning_rate",
     "critical_learning_rate_all_directions",
     "critical_sharpness",
+    "equation_3_lhs",
     "exact_second_moments",
     "gradient_covariance",
     "gradient_covariance_spectrum",
@@ -44,9 +47,11 @@ __all__ = [
     "number_of_batches",
     "random_batches",
     "relative_error",
+    "reversed_order",
     "second_moment_factor",
     "second_moment_step",
     "simulate_curvatures",
+    "simulate_early_training",
     "simulate_least_squares",
     "simulate_two_point",
     "smallest_non_zero",

@@ -21,7 +21,7 @@ def test_laws(y, share, seed, rows, to):
     new, changed = corrupt_labels(y, share, num_classes=7, generator=seeded(seed), rows=rows, to=to)
     count = round(share * len(y))
     assert torch.equal(y, before) and torch.equal(changed, new != y) and new.dtype == torch.int64
-    assert 0 <= new.min() and new.max() < 7
+    assert new.min() >= 0 and new.max() < 7
     assert changed.sum() == count if to == "other" else changed.sum() <= count
     if rows == "first":
         assert not changed[count:].any()

@@ -93,6 +93,9 @@ def test_imagenet_is_resized_cut_and_decoded_on_demand(maker, encode):
         assert np.array_equal((data.x[row] * 255).round().numpy(), expected)
     part = load_dataset("imagenet", split="test", image_size=28, num_examples=2)
     assert torch.equal(part.x, data.x[part.index])
+    orders = [load_dataset("imagenet", split="test", image_size=28, num_examples=4, seed=seed) for seed in range(3)]
+    assert any(some.index.tolist() != sorted(some.index.tolist()) for some in orders)
+    assert all(torch.equal(some.x, data.x[some.index]) and torch.equal(some.y, data.y[some.index]) for some in orders)
     assert load_dataset("imagenet", split="test", image_size=28, num_examples=2, seed=1).index.tolist() != part.index.tolist()
     with pytest.raises(InvalidInput, match="image_size must be a whole number of pixels from 1, got 0"):
         load_dataset("imagenet", split="test", image_size=0)

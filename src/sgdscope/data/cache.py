@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -68,10 +69,8 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
         save_file(tensors, temporary, metadata={"sha256": digest(tensors)})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        try:
+        with contextlib.suppress(OSError):  # the same fault; reported below
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the same fault; reported below
         _warn(error)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdscope.data import corrupt_labels, shuffle_labels
@@ -15,6 +15,7 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
+@settings(deadline=None)
 @given(LABELS, st.floats(0, 1), st.integers(0, 2**31), st.sampled_from(["random", "first"]), st.sampled_from(["any", "other"]))
 def test_laws(y, share, seed, rows, to):
     before = y.clone()
@@ -45,6 +46,7 @@ def test_random_rows_are_spread():
     assert 0.45 < changed[:5000].double().mean() < 0.55
 
 
+@settings(deadline=None)
 @given(LABELS, st.integers(0, 2**31))
 def test_shuffling_keeps_the_class_sizes(y, seed):
     assert torch.equal(shuffle_labels(y, generator=seeded(seed)).sort().values, y.sort().values)

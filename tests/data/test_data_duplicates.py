@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdscope.data import append_copies, overwrite_with_copies
 from sgdscope.errors import InvalidInput
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.data())
 def test_append_laws(n, data):
     originals, copies, seed = data.draw(st.integers(0, n)), data.draw(st.integers(0, 6)), data.draw(st.integers(0, 2**31))
@@ -18,6 +19,7 @@ def test_append_laws(n, data):
     assert (counts == 1 + copies).sum() == (originals if copies else n) and ((counts == 1) | (counts == 1 + copies)).all()
 
 
+@settings(deadline=None)
 @given(st.integers(6, 200), st.floats(0, 0.9), st.integers(1, 5))
 def test_overwrite_laws(n, share, originals):
     count = int(share * n + 1e-9)

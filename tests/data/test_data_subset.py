@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdscope.data import balanced_subset
@@ -12,6 +12,7 @@ LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(np.array)
 SEEDS = st.integers(0, 2**31)
 
 
+@settings(deadline=None)
 @given(LABELS, SEEDS, st.data())
 def test_as_even_as_the_labels_allow(labels, seed, data):
     n = data.draw(st.integers(1, len(labels)))
@@ -24,6 +25,7 @@ def test_as_even_as_the_labels_allow(labels, seed, data):
         assert taken.max() - taken[unfinished].min() <= 1
 
 
+@settings(deadline=None)
 @given(LABELS, SEEDS, st.data())
 def test_nested_and_repeatable(labels, seed, data):
     n = data.draw(st.integers(1, len(labels)))

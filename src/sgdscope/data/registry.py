@@ -43,14 +43,15 @@ class Spec:
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_CIFAR100 = tuple(
+_CIFAR100_TEXT = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar "
     "cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
     "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree "
     "orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose "
     "sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
-    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()  # noqa: SIM905, a list of 100 strings is no easier to read
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 )
+_CIFAR100 = tuple(_CIFAR100_TEXT.split())
 _AVILA_FEATURES = (
     "intercolumnar_distance", "upper_margin", "lower_margin", "exploitation", "row_number", "modular_ratio", "interlinear_spacing",
     "weight", "peak_number", "modular_ratio_interlinear_spacing",

@@ -1,0 +1,45 @@
+"""Screenshots of every page for people to look at: light, dark and phone width, into build/shots/.
+
+python tests/book/shots.py [FOLDER]        the book is found as in the tests (SGDSCOPE_HTML)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from conftest import CHROMIUM_FLAGS, ROOT, Reader, chromium, html_folder, serve, toc_pages
+
+LONGEST = 15_000  # pixels; what is below is cut
+
+
+def save_shots(html: Path, folder: Path) -> list[Path]:
+    """Save one picture a page and variant; returns the files."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    server, base = serve(html)
+    saved = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        reader = Reader(browser, base)
+        for name in toc_pages():
+            for variant, options in {"light": {}, "dark": {"theme": "dark"}, "phone": {"phone": True}}.items():
+                seen = reader.visit(f"{name}.html", **options)
+                file = folder / f"{name.replace('/', '-')}.{variant}.png"
+                height = min(seen.page.evaluate("() => document.documentElement.scrollHeight"), LONGEST)
+                seen.page.set_viewport_size({"width": seen.page.viewport_size["width"], "height": height})
+                seen.page.screenshot(path=str(file))
+                seen.page.context.close()
+                saved.append(file)
+        browser.close()
+    server.shutdown()
+    return saved
+
+
+if __name__ == "__main__":
+    built = html_folder()
+    if built is None or chromium() is None:
+        sys.exit("needs a built book (SGDSCOPE_HTML) and Chromium (CHROMIUM)")
+    for picture in save_shots(built, Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "shots"):
+        print(picture)

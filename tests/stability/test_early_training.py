@@ -15,7 +15,7 @@ UNSTABLE = {"num_examples": 500, "start_sharpness": 400.0, "start_distance": 0.5
 def loop(rate, batch, seed, steps, begin, num_examples, start_sharpness, start_distance, alpha):
     """Slow twin: one run, plain floats, straight from Eq. 3 and Assumptions 3 and 4; state before and after the first crossing."""
     draws = 0.04 * torch.rand(steps, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    level, psi = start_sharpness, start_distance
+    level, psi = before = start_sharpness, start_distance
     for grow, shrink in draws.tolist():
         noise = alpha * level / psi**2 * rate**2 * (num_examples - batch) / (batch * (num_examples - 1))
         stable = (1 - rate * level) ** 2 + noise <= 1
@@ -50,11 +50,11 @@ def test_order_of_both_theorems_on_a_shared_path(settings, seed):
 
 
 def test_the_crossing_lies_on_the_line():
-    run = simulate_early_training(RATES[:, None], BATCHES, seed=1, mean_rate=1e-3, num_steps=15_000, **STABLE)
+    run = simulate_early_training(RATES[:, None], BATCHES, seed=1, mean_rate=5e-3, num_steps=3_000, **STABLE)
     root = critical_sharpness(RATES[:, None], 500, BATCHES, alpha=20.0, distance=run.distance)
-    torch.testing.assert_close(run.sharpness, root, rtol=1e-4, atol=0)
+    torch.testing.assert_close(run.sharpness, root, rtol=1e-3, atol=0)
     left = equation_3_lhs(RATES[:, None], run.sharpness, run.distance, 500, BATCHES, alpha=20.0)
-    torch.testing.assert_close(left, torch.ones_like(left), rtol=0, atol=1e-4)
+    torch.testing.assert_close(left, torch.ones_like(left), rtol=0, atol=2e-3)
 
 
 def test_runs_share_their_path_before_the_crossing():

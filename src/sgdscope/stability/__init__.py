@@ -22,8 +22,11 @@ from sgdscope.stability.theory import (
     stability_margin,
     without_replacement_factor,
 )
+from sgdscope.stability.tiny_network import Architecture, BreakEvenRun, train_tiny_networks
 
 __all__ = [
+    "Architecture",
+    "BreakEvenRun",
     "EarlyTraining",
     "Eigenvalue",
     "LeastSquares",
@@ -58,6 +61,7 @@ __all__ = [
     "spectral_radius",
     "stability_lhs",
     "stability_margin",
+    "train_tiny_networks",
     "two_point_curvatures",
     "two_point_exponent",
     "without_replacement_factor",

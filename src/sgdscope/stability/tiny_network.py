@@ -72,8 +72,9 @@ class BreakEvenRun:
         seed: of initialisation and mini-batches.
         table: name to (probes,) tensor, for the names in `COLUMNS`. NaN after a divergence.
         status: ``"crossed"``, ``"not crossed"`` within the steps, ``"started unstable"``, or ``"diverged"`` before a crossing.
-        step: where the left side of Eq. 1 first reaches 1, linear between the two probes around it; NaN where it does not.
-        sharpness: lambda_H there, by the same interpolation (for the full batch it is 2 / eta up to its error); NaN likewise.
+        step: where the left side of Eq. 1 first reaches 1, between two probes (see `_run`); NaN where it does not.
+        sharpness: lambda_H there by the same interpolation, which makes it 2 / eta for the full batch by construction; NaN likewise.
+        sharpness_after: lambda_H as measured at the first probe at or past that point, not interpolated; NaN likewise.
         diverged_at: first probed step with a loss that is not finite, or -1.
     """
 
@@ -84,6 +85,7 @@ class BreakEvenRun:
     status: str
     step: float
     sharpness: float
+    sharpness_after: float
     diverged_at: int
 
 
@@ -207,16 +209,22 @@ def _covariance_product(rows: Tensor, v: Tensor) -> Tensor:
 
 
 def _run(setting: tuple[float, int, int], table: dict[str, Tensor]) -> BreakEvenRun:
-    """The break-even point: the first probe with a left side of at least 1, and the interpolation from the probe before."""
+    """The break-even point: the first probe with a left side of at least 1, and the interpolation from the probe before.
+
+    Linear in ``(left side - 1) / lambda``, which is ``eta^2 (lambda - 2/eta + s^2 c / lambda)``: the left side itself is quadratic in
+    lambda, and interpolating it would put the full batch below 2 / eta by as much as a mini-batch lies below it.
+    """
     left, steps, sharpness = table["left_side"], table["step"], table["sharpness"]
     past, dead = (left >= 1).nonzero(), torch.isnan(left).nonzero()
     diverged_at = int(steps[dead[0, 0]]) if len(dead) else -1
-    status, at, level = ("diverged" if len(dead) else "not crossed"), float("nan"), float("nan")
+    status, at, level, measured = ("diverged" if len(dead) else "not crossed"), *[float("nan")] * 3
     if len(past) and past[0, 0] == 0:
         status = "started unstable"
     elif len(past):
         status, after = "crossed", int(past[0, 0])
-        share = (1 - left[after - 1]) / (left[after] - left[after - 1])
+        gap = (left[after - 1 : after + 1] - 1) / sharpness[after - 1 : after + 1]
+        share = (gap[0] / (gap[0] - gap[1])).clamp(0, 1)
+        measured = float(sharpness[after])
         at = float(torch.lerp(steps[after - 1], steps[after], share))
         level = float(torch.lerp(sharpness[after - 1], sharpness[after], share))
-    return BreakEvenRun(*setting, table, status, at, level, diverged_at)
+    return BreakEvenRun(*setting, table, status, at, level, measured, diverged_at)

@@ -1,0 +1,1 @@
+"""Experiments: the configurations, runs, evidence and figures of each page."""

@@ -1,0 +1,235 @@
+"""Evidence for the claims of break_even/01_model, from the tables that its runs give. Each function measures what the claim's rule names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sgdscope import stability
+from sgdscope.claims import Evidence, Measurement, estimate, evidence, paired
+from sgdscope.stability import derivations
+
+ONE_DIMENSION = "simulated curvatures"
+
+
+@evidence
+def equation_1(enumerated: pd.DataFrame, simulated: pd.DataFrame, projected: pd.DataFrame) -> Evidence:
+    """be-eq-1: enumeration of all mini-batches, the simulated grid, and projected SGD on images."""
+    wrong, decided, cells = contradictions(simulated, band=0.05, by=["batch_size", "learning_rate", "spread"])
+    wrong_images, decided_images, _ = contradictions(projected, band=0.1, by=["seed", "batch_size", "learning_rate"])
+    return Evidence(
+        {
+            "enumeration": Measurement(float(enumerated.error.max()), detail=f"{len(enumerated)} cases"),
+            "simulation": Measurement(wrong, detail=f"of {decided} cells ({cells - decided} too close to 1)"),
+            "images": Measurement(wrong_images, detail=f"of {decided_images} settings"),
+        },
+        data=f"{ONE_DIMENSION}; {data_of(projected)}",
+    )
+
+
+def contradictions(table: pd.DataFrame, *, band: float, by: list[str]) -> tuple[int, int, int]:
+    """Cells whose second moment, averaged over the rest, moves against Eq. 1.
+
+    Args:
+        table: with ``left_side`` and ``log_second_moment``, the log of the mean square over its start.
+        band: cells with ``|log left_side|`` below it are too close to call.
+        by: columns that make a cell.
+
+    Returns:
+        Contradicting cells, decided cells, all cells.
+    """
+    cells = table.assign(second_moment=np.exp(table.log_second_moment)).groupby(by)[["left_side", "second_moment"]].mean()
+    decided = cells[np.log(cells.left_side).abs() >= band]
+    wrong = (decided.left_side > 1) != (decided.second_moment > 1)
+    return int(wrong.sum()), len(decided), len(cells)
+
+
+@evidence
+def stable_case(table: pd.DataFrame) -> Evidence:
+    """be-err-stable: left side above 1, negative exponent, and trajectories that converge."""
+    last = table[table.steps == table.steps.max()].set_index("seed")
+    return Evidence(
+        {
+            "left_side": Measurement(float(last.left_side.iloc[0])),
+            "exponent": estimate(last.growth.tolist(), detail=f"exactly {last.exponent.iloc[0]:.3f}"),
+            "converged": Measurement(float(last.not_converged.max())),
+        },
+        data=ONE_DIMENSION,
+    )
+
+
+def critical_sharpness_as_printed() -> Evidence:
+    """be-err-psi: Eq. 3 solved symbolically, beside what Eq. 4 prints."""
+    return Evidence(
+        {
+            "solution": Measurement(derivations.critical_sharpness_solution().nonzero),
+            "printed": Measurement(derivations.printed_noise_term().nonzero),
+        }
+    )
+
+
+def assumptions_as_printed() -> Evidence:
+    """be-err-sn: Hessian and gradient variance of the printed f, symbolically."""
+    return Evidence(
+        {
+            "hessian": Measurement(derivations.second_derivative().nonzero),
+            "variance": Measurement(derivations.gradient_variance().nonzero),
+            "mended": Measurement(derivations.mended_gradient_variance().nonzero),
+        }
+    )
+
+
+@evidence
+def theorem_1(closed_form: pd.DataFrame, simulated: pd.DataFrame, networks: pd.DataFrame) -> Evidence:
+    """be-thm-1: the root of Eq. 3, the simulated model of early training, and detected points of a real network."""
+    model = simulated[simulated.start == "stable"]
+    return Evidence(
+        {
+            "closed_form": Measurement(int(closed_form.violations.sum()), detail=f"of {int(closed_form.points.sum())} points"),
+            "simulated_rate": extremes(model, "learning_rate", larger_first=False),
+            "simulated_batch": extremes(model, "batch_size", larger_first=True),
+            "full_batch": full_batch_ratio(networks),
+            "real_rate": extremes(networks, "learning_rate", larger_first=False),
+            "real_batch": extremes(networks, "batch_size", larger_first=True),
+        },
+        data=f"{ONE_DIMENSION}; {data_of(networks)}",
+    )
+
+
+@evidence
+def theorem_2(simulated: pd.DataFrame) -> Evidence:
+    """be-thm-2: sharpness at which a simulated run that starts unstable first becomes stable."""
+    model = simulated[simulated.start == "unstable"]
+    return Evidence(
+        {"rate": extremes(model, "learning_rate", larger_first=False), "batch": extremes(model, "batch_size", larger_first=True)},
+        data=ONE_DIMENSION,
+    )
+
+
+def extremes(table: pd.DataFrame, column: str, *, larger_first: bool) -> Measurement:
+    """Sharpness at the crossing at one end of a column minus that at the other, paired by seed, averaged over the other column.
+
+    Settings that some seed never brought to the crossing are left out for every seed and counted in the detail.
+    """
+    other = {"learning_rate": "batch_size", "batch_size": "learning_rate"}[column]
+    ends = table[table[column].isin([table[column].min(), table[column].max()])]
+    reached = ends.groupby(other).crossing_sharpness.transform(lambda values: values.notna().all())
+    used = ends[reached]
+    left_out = ends.loc[~reached, other].nunique()
+    low, high = (used[used[column] == end].groupby("seed").crossing_sharpness.mean() for end in (ends[column].min(), ends[column].max()))
+    first, second = (high, low) if larger_first else (low, high)
+    dropped = f"; {left_out} values of {other} left out, not all crossed" if left_out else ""
+    return paired(first, second, detail=f"{ends[column].min():g} against {ends[column].max():g}{dropped}")
+
+
+def full_batch_ratio(networks: pd.DataFrame) -> Measurement:
+    """``eta lambda_H / 2`` at the detected point of full-batch runs: mean over seeds, each the mean over the rates that reached it."""
+    full = networks[networks.batch_size == networks.num_examples]
+    ratio = (full.learning_rate * full.crossing_sharpness / 2).groupby(full.seed).mean()
+    return estimate(ratio.tolist(), detail=f"{int(full.crossing_sharpness.notna().sum())} of {len(full)} runs reached it")
+
+
+@evidence
+def gradient_noise(table: pd.DataFrame) -> Evidence:
+    """be-variance: the distance of a mini-batch gradient by enumeration, and how much of it lambda_K^1 covers along training."""
+    rest = 1 - table.groupby("seed").top_share.mean()
+    return Evidence(
+        {
+            "enumeration": Measurement(float(table.enumeration_error.max()), detail=f"{len(table)} states of training, all batch sizes"),
+            "rest": estimate(rest.tolist()),
+        },
+        data=data_of(table),
+    )
+
+
+@evidence
+def smallest_eigenvalue(table: pd.DataFrame) -> Evidence:
+    """be-err-smallest: rank of K from L gradients, and which eigenvalue is the smallest that is not zero."""
+    by_seed = table.groupby("seed")[["rank", "num_gradients", "smallest_non_zero", "largest_position", "smallest_position"]].first()
+    ratio = np.log(by_seed.smallest_position / by_seed.smallest_non_zero)
+    return Evidence(
+        {
+            "rank": Measurement(int((by_seed["rank"] - (by_seed.num_gradients - 1)).abs().max())),
+            "largest": Measurement(float((by_seed.largest_position / by_seed.smallest_non_zero - 1).abs().max())),
+            "smallest": estimate(ratio.tolist(), detail=f"L = {int(by_seed.num_gradients.iloc[0])}"),
+        },
+        data=data_of(table),
+    )
+
+
+def reading() -> Evidence:
+    """be-err-max-min: nothing to measure, an argument about the text."""
+    return Evidence()
+
+
+def cross_references(seed: int = 0) -> Evidence:
+    """be-err-refs: the share of CIFAR-10 in 25 batches of 128, and K from gradients as rows."""
+    rows = np.random.default_rng(seed).normal(size=(7, 3))
+    product, outer = stability.gradient_covariance(rows), stability.mean_outer_product(rows)
+    return Evidence(
+        {
+            "share": Measurement(25 * 128 / 50_000),
+            "row_vectors": Measurement(float((product - outer).norm() / outer.norm())),
+        }
+    )
+
+
+def data_of(table: pd.DataFrame) -> str:
+    """Data set and number of examples of a table of runs."""
+    return f"{', '.join(sorted(set(table.dataset)))}, {int(table.num_examples.iloc[0])} images"
+
+
+def phase_numbers(simulated: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of the phase diagram, a row a cell."""
+    columns = ["left_side", "log_second_moment", "exponent", "measured_exponent"]
+    return simulated.groupby(["batch_size", "learning_rate", "spread"], as_index=False)[columns].mean()
+
+
+def growth_numbers(simulated: pd.DataFrame) -> pd.DataFrame:
+    """Measured growth factor a step beside the left side of Eq. 1, means over seeds."""
+    measured = np.exp(simulated.log_second_moment / simulated.num_steps)
+    table = simulated.assign(measured_growth=measured)
+    return table.groupby(["batch_size", "learning_rate", "spread"], as_index=False)[["left_side", "measured_growth"]].mean()
+
+
+def descent_numbers(descents: pd.DataFrame) -> pd.DataFrame:
+    """The first seed's curves."""
+    columns = ["batch_size", "learning_rate", "step", "log_exact", "log_one_direction", "sampled", "typical", "status"]
+    return descents.loc[descents.seed == descents.seed.min(), columns]
+
+
+def boundary_numbers(boundaries: pd.DataFrame) -> dict[str, float] | None:
+    """Means over seeds of both boundaries at the smallest batch, and their ratio there and at the largest batch below N."""
+    if boundaries.empty:
+        return None
+    below = boundaries[boundaries.batch_size < boundaries.num_examples].groupby("batch_size")[["one_direction", "all_directions"]].mean()
+    first, last = below.iloc[0], below.iloc[-1]
+    return {
+        "smallest": below.index[0],
+        "one": first.one_direction,
+        "all": first.all_directions,
+        "factor": first.one_direction / first.all_directions,
+        "largest": below.index[-1],
+        "factor_largest": last.one_direction / last.all_directions,
+    }
+
+
+def reversed_numbers(table: pd.DataFrame) -> dict[str, float] | None:
+    """Means over seeds of sharpness and distance at the crossing, for the smaller and the larger rate."""
+    if table.empty:
+        return None
+    means = table.groupby("learning_rate")[["crossing_sharpness", "distance"]].mean()
+    small, large = means.iloc[0], means.iloc[-1]
+    return {
+        "small_rate": means.index[0],
+        "large_rate": means.index[-1],
+        "small_sharpness": small.crossing_sharpness,
+        "large_sharpness": large.crossing_sharpness,
+        "small_distance": small.distance,
+        "large_distance": large.distance,
+    }
+
+
+def noise_numbers(noise: pd.DataFrame) -> pd.DataFrame:
+    """Top eigenvalue, trace and their ratio, a row a seed and probe."""
+    return noise[["seed", "step", "top", "trace", "top_share"]] if len(noise) else noise

@@ -9,9 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from html import escape
 
-from sgdscope import paths
-from sgdscope.runs import collect as collecting
-from sgdscope.runs.provenance import commit_of, versions
+from sgdscope.runs.collect import collected
+from sgdscope.runs.provenance import present_commit, versions
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,26 @@ class Card:
 
 def provenance_card() -> Card:
     """Where the numbers of this page come from, from all runs that it has collected so far."""
-    sources = collecting.collected
-    origins: Counter[str] = sum((source.origins for source in sources), Counter())
+    origins: Counter[str] = sum((source.origins for source in collected), Counter())
     scale = os.environ.get("SGDSCOPE_SCALE", "by hand")
     page = os.environ.get("SGDSCOPE_PAGE", "")
     parameters = json.loads(os.environ.get("SGDSCOPE_PARAMETERS", "{}"))
-    missing = sum(source.missing for source in sources)
+    missing = sum(source.missing for source in collected)
     runs = "; ".join(f"{count} from {origin}" if origin != "computed" else f"{count} computed now" for origin, count in origins.items())
     facts = {
         "page": page,
         "scale": scale,
         "parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
         "runs": (runs or "none") + (f"; {missing} missing" if missing else ""),
-        "run time": f"{sum(source.seconds for source in sources):.1f} s in all when they were computed, one thread",
-        "device": ", ".join(sorted({device for source in sources for device in source.devices})),
-        "source of the runs": ", ".join(sorted({commit for source in sources for commit in source.commits})),
-        "source of the page": commit_of(paths.repository()),
+        "run time": f"{sum(source.seconds for source in collected):.1f} s in all when they were computed, one thread",
+        "device": ", ".join(sorted({device for source in collected for device in source.devices})),
+        "source of the runs": ", ".join(sorted({commit for source in collected for commit in source.commits})),
+        "source of the page": present_commit(),
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "again": f"sgdscope execute {page} --scale paper" if page else "",
+        "again": f"sgdscope execute {page} --scale {scale}" if page and scale != "custom" else "",
     }
-    changed = " ".join(f"-p {name} {shlex.quote(json.dumps(value))}" for name, value in list(parameters.items())[:1])
-    if page and changed:
-        facts["with other values"] = f"sgdscope execute {page} {changed}"
+    if page:
+        changed = " ".join(f"-p {name} {shlex.quote(json.dumps(value))}" for name, value in list(parameters.items())[:1])
+        facts["at paper scale"] = f"sgdscope execute {page} --scale paper" if scale != "paper" else ""
+        facts["with other values"] = f"sgdscope execute {page} {changed}" if changed else ""
     return Card({name: value for name, value in facts.items() if value})

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from sgdscope import paths
-from sgdscope.errors import InvalidInput, NotFound, SgdscopeError
+from sgdscope.errors import InvalidInput, SgdscopeError
 from sgdscope.runs import store
+from sgdscope.runs.compute import compute, groups
 from sgdscope.runs.configuration import canonical
 from sgdscope.runs.files import Result
 from sgdscope.runs.progress import bar
-from sgdscope.runs.provenance import Provenance, describe, measured
-from sgdscope.runs.run import Run, run_of
+from sgdscope.runs.run import run_of
 from sgdscope.runs.store import Stored
 
 
@@ -86,9 +84,7 @@ def collect(configs: Sequence[Any]) -> pd.DataFrame:
         tables.append(pd.concat([pd.DataFrame(identity, index=rows.index), rows], axis=1))
     columns = [*canonical(configs[0]), "status"]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-    sources = _sources(configs, stored)
-    collected.append(sources)
-    table.attrs["sources"] = sources
+    table.attrs["sources"] = collected[-1]
     return table
 
 
@@ -113,95 +109,16 @@ def _cell(value: Any) -> Any:
 
 
 def _fetch(configs: list[Any], *, show_progress: bool) -> list[Stored | None]:
-    """Stored results of all configurations, computing the missing ones where that is allowed."""
-    found: dict[int, Stored | None] = {i: store.load(run_of(config), config) for i, config in enumerate(configs)}
-    missing = [i for i, stored in found.items() if stored is None]
+    """Stored results of all configurations, computing the missing ones where that is allowed; notes where they came from."""
+    before = len(collected)
+    found: list[Stored | None] = [store.load(run_of(config), config) for config in configs]
+    missing = [i for i, stored in enumerate(found) if stored is None]
     if missing and may_compute():
-        with bar(len(missing), run_of(configs[missing[0]]).name) if show_progress else ExitStack() as progress:
+        with bar(len(missing), run_of(configs[missing[0]]).name) if show_progress else nullcontext() as progress:
+            tick = progress.update if progress is not None else lambda: None
             for group in groups([configs[i] for i in missing]):
                 indices = [missing[j] for j in group]
-                for i, stored in zip(
-                    indices, _compute([configs[i] for i in indices], lambda: show_progress and progress.update()), strict=True
-                ):
+                for i, stored in zip(indices, compute([configs[i] for i in indices], tick), strict=True):
                     found[i] = stored
-    return [found[i] for i in range(len(configs))]
-
-
-def groups(configs: Sequence[Any]) -> list[list[int]]:
-    """Indices of configurations that are computed together: those of one shape where the run has a batched form, else one each."""
-    by_shape: dict[tuple[str, str], list[int]] = {}
-    for i, config in enumerate(configs):
-        run = run_of(config)
-        by_shape.setdefault((run.name, run.shape(config) if run.batch else str(i)), []).append(i)
-    return list(by_shape.values())
-
-
-def _compute(configs: list[Any], tick: Callable[[], Any]) -> list[Stored]:
-    """Compute the runs of one group, each under its key's lock; those that another process computes are waited for."""
-    run = run_of(configs[0])
-    done: dict[str, Stored] = {}
-    order = {run.key(config): config for config in configs}
-    with ExitStack() as held:
-        mine, locks = {}, {key: store.lock(key) for key in sorted(order)}
-        for key, lock in locks.items():
-            if _acquire(lock, held):
-                if stored := store.load(run, order[key]):
-                    done[key] = stored
-                else:
-                    mine[key] = order[key]
-        for key, stored in _compute_locked(run, mine):
-            done[key] = stored
-            tick()
-    for key in order.keys() - done.keys():  # another process held these: wait for it, then look, then compute if it failed
-        with store.lock(key):
-            stored = store.load(run, order[key])
-            done[key] = stored if stored is not None else dict(_compute_locked(run, {key: order[key]}))[key]
-        tick()
-    return [done[run.key(config)] for config in configs]
-
-
-def _acquire(lock: FileLock, held: ExitStack) -> bool:
-    """Take a lock if it is free; it is released with ``held``."""
-    try:
-        held.enter_context(lock.acquire(timeout=0))
-    except Timeout:
-        return False
-    return True
-
-
-def _compute_locked(run: Run, configs: dict[str, Any]) -> Any:
-    """Compute and store runs whose locks we hold; yields (key, stored) as they come."""
-    if run.batch is None or len(configs) < 2:
-        for key, config in configs.items():
-            with measured() as use:
-                result = run.function(config)
-            yield key, _store(run, config, result, describe(use, fingerprint=run.fingerprint(), folder=_folder()))
-        return
-    results: Any = None
-    share = 1
-    for key, config in configs.items():
-        with measured() as use:
-            if results is None:
-                made = run.batch(list(configs.values()))
-                share = len(made) if isinstance(made, list) else 1  # a list was computed as a whole: its time is shared evenly
-                results = iter(made)
-                whole = use
-            result = next(results)
-        provenance = describe(whole if share > 1 else use, fingerprint=run.fingerprint(), folder=_folder(), batch=share)
-        yield key, _store(run, config, result, provenance)
-
-
-def _store(run: Run, config: Any, result: Result, provenance: Provenance) -> Stored:
-    """Save a result and return it as it will be read back."""
-    if not isinstance(result, Result):
-        raise InvalidInput(f"{run.name} must return a Result, got {type(result).__name__}.")
-    store.save(run, config, result, provenance)
-    return Stored(result, provenance, "computed")
-
-
-def _folder() -> Any:
-    """The checkout, or the working directory outside one, for the commit."""
-    try:
-        return paths.repository()
-    except NotFound:
-        return paths.store()
+    collected[before:] = [_sources(configs, found)]  # and not what these runs asked for themselves
+    return found

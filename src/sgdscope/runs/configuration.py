@@ -43,9 +43,18 @@ def differing(config: Any) -> dict[str, Plain]:
     kept = canonical(config)
     for field in fields(config):
         default = field.default_factory() if field.default_factory is not MISSING else field.default
-        if default is not MISSING and kept[field.name] == _plain(default, hints[field.name], field.name):
+        if default is not MISSING and _text(kept[field.name]) == _text(_plain(default, hints[field.name], field.name)):
             del kept[field.name]
     return kept
+
+
+def same_run(config: Any, stored: dict[str, Plain]) -> bool:
+    """Whether stored canonical fields are those of this configuration. The key holds for fields that only one of the two has.
+
+    A field added since must have its default here: that is what the stored run was computed with.
+    """
+    now, changed = canonical(config), differing(config)
+    return all(_text(stored[name]) == _text(value) if name in stored else name not in changed for name, value in now.items())
 
 
 def key(function: str, version: int, config: Any) -> str:
@@ -54,8 +63,12 @@ def key(function: str, version: int, config: Any) -> str:
     A field added later with a default leaves old keys as they are; a changed default must come with a new version.
     """
     identity = {"function": function, "version": version, "config": differing(config)}
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(_text(identity).encode()).hexdigest()[:20]
+
+
+def _text(value: Any) -> str:
+    """Canonical JSON; tells ``True`` from ``1``, which Python's ``==`` does not."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(value: Any, hint: Any, where: str) -> Plain:
@@ -75,7 +88,7 @@ def _plain(value: Any, hint: Any, where: str) -> Plain:
             return [_plain(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, inner, strict=True))]
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
-            return float(value)
+            return float(value) + 0.0  # -0.0 is 0.0
         raise InvalidInput(f"{where} is {value}: a configuration needs finite numbers, or no key could find its run again.")
     elif hint in (bool, int, str) and type(value) is hint:
         return value

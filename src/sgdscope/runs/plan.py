@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from sgdscope import paths
 from sgdscope.runs import files, store
 from sgdscope.runs.configuration import canonical
 from sgdscope.runs.files import Damaged
@@ -65,9 +64,8 @@ def plan(configs: Sequence[Any]) -> list[Planned]:
 
 def _known(function: str) -> list[dict[str, Any]]:
     """What is said about all stored and committed runs of a function, whatever their source."""
-    folders = [paths.store() / "runs" / function, paths.repository() / "results" / function]
     found = []
-    for file in (file for folder in folders for file in sorted(folder.glob("*.parquet"))):
+    for file in store.all_files(function):
         try:
             found.append(files.read_about(file))
         except Damaged:  # set aside when it is asked for; no basis for an estimate

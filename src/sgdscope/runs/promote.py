@@ -25,13 +25,13 @@ def add(configs: Sequence[Any]) -> list[Path]:
     for config in configs:
         run = run_of(config)
         found = store.load(run, config)
-        if found is None or found.origin != "store":
-            if found is None:
-                raise InvalidInput(f"{run.name}({config}) is not in the local store: compute it first (sgdscope compute PAGE).")
+        if found is None:
+            raise InvalidInput(f"{run.name}({config}) is not in the local store: compute it first (sgdscope compute PAGE).")
+        if found.origin != "store":  # committed already
             continue
-        if found.provenance.commit.endswith("+"):
+        if found.provenance.commit.endswith("+") or not found.provenance.commit:
             raise InvalidInput(
-                f"{run.name}({config}) was computed at {found.provenance.commit}, with uncommitted changes: commit them, delete "
+                f"{run.name}({config}) was computed at {found.provenance.commit or 'no commit'}, with uncommitted changes: commit them, delete "
                 f"{store.local_file(run, run.key(config))} and compute it again, so that its provenance names a commit."
             )
         chosen += _files_of(store.local_file(run, run.key(config)))
@@ -43,6 +43,9 @@ def add(configs: Sequence[Any]) -> list[Path]:
     for file in chosen:
         target = paths.repository() / "results" / file.parent.name / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".parquet":  # arrays have other names when their content is another
+            for old in target.parent.glob(f"{file.stem}.*.safetensors"):
+                old.unlink()
         shutil.copyfile(file, target)
         added.append(target)
     return added

@@ -17,6 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sgdscope import paths
+from sgdscope.errors import NotFound
+
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas")
 
 
@@ -25,7 +28,7 @@ class Provenance:
     """What produced a stored run."""
 
     fingerprint: str = ""  # of the source that the run depends on
-    commit: str = ""  # of the checkout, with "+" where it had uncommitted changes; empty outside one
+    commit: str = ""  # of the checkout when the run began, with "+" where it had uncommitted changes; empty outside one
     created: str = ""  # UTC, ISO 8601
     seconds: float = 0.0  # wall time of the run (of a batch: its share)
     cpu_seconds: float = 0.0  # CPU time of the run (of a batch: its share)
@@ -42,7 +45,7 @@ class Provenance:
 
 @lru_cache
 def commit_of(folder: Path) -> str:
-    """Commit of a checkout, with ``+`` appended if tracked files differ from it; empty where git knows nothing of it."""
+    """Commit of a checkout, with ``+`` appended if its files differ from it (untracked ones count where code lies); empty without git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
@@ -50,8 +53,17 @@ def commit_of(folder: Path) -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        return f"{head}+" if head and git("status", "--porcelain", "--untracked-files=no") else head
+        edited = git("status", "--porcelain", "--untracked-files=no") or git("status", "--porcelain", "--", "src", "notebooks")
+        return f"{head}+" if head and edited else head
     except FileNotFoundError:  # no git on this machine
+        return ""
+
+
+def present_commit() -> str:
+    """Commit of the checkout that we run in; empty outside one."""
+    try:
+        return commit_of(paths.repository())
+    except NotFound:
         return ""
 
 
@@ -83,14 +95,14 @@ def measured() -> Iterator[Measured]:
     use.seconds, use.cpu_seconds, use.peak_mib = time.perf_counter() - wall, time.process_time() - cpu, _peak_mib()
 
 
-def describe(use: Measured, *, fingerprint: str, folder: Path, batch: int = 1) -> Provenance:
-    """Provenance of a run that has just been measured; a batch's time is shared evenly."""
+def describe(use: Measured, *, fingerprint: str, commit: str, batch: int = 1) -> Provenance:
+    """Provenance of a run that has just been measured."""
     return Provenance(
         fingerprint=fingerprint,
-        commit=commit_of(folder),
+        commit=commit,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=use.seconds / batch,
-        cpu_seconds=use.cpu_seconds / batch,
+        seconds=use.seconds,
+        cpu_seconds=use.cpu_seconds,
         peak_mib=use.peak_mib,
         batch=batch,
         device=device_name(),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import sys
 import tokenize
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+
+from sgdscope.errors import InvalidInput
 
 PACKAGE = Path(__file__).resolve().parents[1]
 WITHOUT_SCIENCE = ("runs", "claims", "figures", "pages", "cli.py", "paths.py", "errors.py")  # cannot change what a run computes
@@ -26,24 +29,29 @@ def module_file(module: str) -> Path | None:
     return None
 
 
+def files_of(name: str) -> set[Path]:
+    """Files that importing a dotted name of this package executes: the packages that hold it, and itself if it is a module."""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(2, len(parts) + 1))  # from 2: sgdscope's own __init__ holds only the version
+    return {file for prefix in prefixes if (file := module_file(prefix))}
+
+
 def imported_files(file: Path, source: str | None = None) -> set[Path]:
     """Files of this package that one file imports, anywhere in it, with the packages that hold them."""
     found: set[Path] = set()
-    names: list[str] = []
     for node in ast.walk(ast.parse(source if source is not None else file.read_text(encoding="utf-8"))):
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
+                if PACKAGE not in file.parents:  # relative to somebody else's package
+                    continue
                 package = file.parent.relative_to(PACKAGE.parent).parts
                 base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    for name in names:
-        parts = name.split(".")
-        for length in range(2, len(parts) + 1):  # from 2: the package's own __init__ holds only the version
-            if target := module_file(".".join(parts[:length])):
-                found.add(target)
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        found = found.union(*map(files_of, names))
     return found
 
 
@@ -62,25 +70,44 @@ def closure(start: Iterable[Path], *, leave_out: tuple[str, ...] = ()) -> list[P
 
 def normalised(source: str) -> str:
     """Source without comments, docstrings and blank lines: edits to those change no fingerprint, on any Python version."""
-    lines = source.splitlines()
+    lines = source.split("\n")  # not splitlines: Python counts rows by newlines alone
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    in_text: set[int] = set()  # rows that end within a string: their blanks are its content
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            in_text |= set(range(node.lineno - 1, node.end_lineno - 1))
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False):
-            first = node.body[0]
-            for row in range(first.lineno, first.end_lineno + 1):
-                lines[row - 1] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+            _cut(lines, node.body[0])
+            in_text -= set(range(node.body[0].lineno - 1, node.body[0].end_lineno - 1))
+    return "\n".join(line if row in in_text else line.rstrip() for row, line in enumerate(lines) if line.strip() or row in in_text)
+
+
+def _cut(lines: list[str], node: ast.stmt) -> None:
+    """Blank a statement, and nothing else on its lines (its columns count bytes of UTF-8)."""
+    first, last = node.lineno - 1, node.end_lineno - 1
+    before, after = lines[first].encode()[: node.col_offset].decode(), lines[last].encode()[node.end_col_offset :].decode()
+    lines[first : last + 1] = [before + after] + [""] * (last - first)
 
 
 @lru_cache
 def fingerprint(module: str) -> str:
-    """Fingerprint of the source that a module's runs depend on: the module and all it imports here, less what knows no science."""
-    start = module_file(module)
-    files = closure([start], leave_out=WITHOUT_SCIENCE) if start else []
-    digest = hashlib.sha256()
-    for file in files:
+    """Fingerprint of the source that a module's runs depend on: the module and all it imports here, less what knows no science.
+
+    Of a module outside this package: its own file, and what that imports from here.
+
+    Raises:
+        InvalidInput: the module has no file (it was typed in), so that nobody could tell when it changes.
+    """
+    own, start = "", files_of(module)
+    if module_file(module) is None:
+        if not (name := getattr(sys.modules.get(module), "__file__", None)):
+            raise InvalidInput(f"a run of {module} has no source file: define it in a module, so that the store can tell when it changes.")
+        own, start = normalised(Path(name).read_text(encoding="utf-8")), imported_files(Path(name))
+    digest = hashlib.sha256(own.encode())
+    for file in closure(start, leave_out=WITHOUT_SCIENCE):
         digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n{normalised(file.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()[:16]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from sgdscope import paths
 from sgdscope.errors import NotFound
 from sgdscope.runs import files
-from sgdscope.runs.configuration import canonical
-from sgdscope.runs.files import Damaged, Result
+from sgdscope.runs.configuration import canonical, same_run
+from sgdscope.runs.files import Damaged, Result, StoreError
 from sgdscope.runs.progress import say
 from sgdscope.runs.provenance import Provenance
 from sgdscope.runs.run import Run
@@ -25,7 +27,7 @@ class Stored:
 
     result: Result
     provenance: Provenance
-    origin: str  # "store" | "results" | "results, older source"
+    origin: str  # "computed" | "store" | "results" | "results, older source"
 
 
 def local_file(run: Run, key: str) -> Path:
@@ -41,11 +43,38 @@ def results_file(run: Run, key: str) -> Path | None:
         return None
 
 
-def lock(key: str) -> FileLock:
-    """The lock of one key, held by the kernel: it goes with a killed process, and its left-over file means nothing."""
-    folder = paths.store() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{key}.lock")
+def all_files(function: str) -> list[Path]:
+    """Stored and committed runs of a function, of whatever source."""
+    folders = [paths.store() / "runs" / function]
+    with suppress(NotFound):
+        folders.append(paths.repository() / "results" / function)
+    return [file for folder in folders for file in sorted(folder.glob("*.parquet"))]
+
+
+@contextmanager
+def lock(key: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of one key; gives False, holding nothing, if another process has it and we shall not wait.
+
+    The kernel holds it: it goes with a killed process, and its left-over file means nothing.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    file = FileLock(paths.store() / "locks" / f"{key}.lock")
+    try:
+        Path(file.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        file.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the store {paths.store()}: {error}. Make room, or set SGDSCOPE_STORE to another folder."
+        ) from error
+    try:
+        yield True
+    finally:
+        file.release()
 
 
 def about(run: Run, config: Any) -> dict[str, Any] | None:
@@ -65,48 +94,64 @@ def about(run: Run, config: Any) -> dict[str, Any] | None:
 def load(run: Run, config: Any) -> Stored | None:
     """A stored run of the present source, or a committed one; None if there is neither.
 
-    A damaged or foreign file in the local store is set aside, never used. A damaged committed file is an error: git has the right one.
+    A damaged or foreign file in the local store is set aside, never used.
+
+    Raises:
+        Damaged: a committed file is damaged; git has the right one.
+        StoreError: a damaged file could not be set aside.
     """
     key = run.key(config)
-    local = local_file(run, key)
+    local, committed = local_file(run, key), results_file(run, key)
     if local.is_file():
         try:
-            result, found = files.read(local)
-            if not _is_of(found, run, config):
-                raise Damaged(f"{local} holds another run ({found.get('function')}, {found.get('config')}).")
+            stored = _read(local, run, config, "store")
         except Damaged as damage:
             set_aside(local, damage)
         else:
-            if found["provenance"]["fingerprint"] == run.fingerprint():
-                return Stored(result, Provenance(**found["provenance"]), "store")
-    committed = results_file(run, key)
+            if stored.provenance.fingerprint == run.fingerprint():
+                return stored
     if committed is not None and committed.is_file():
-        result, found = files.read(committed)
-        if not _is_of(found, run, config):
-            raise Damaged(f"{committed} holds another run; restore it with git.")
-        current = found["provenance"]["fingerprint"] == run.fingerprint()
-        return Stored(result, Provenance(**found["provenance"]), "results" if current else "results, older source")
+        try:
+            stored = _read(committed, run, config, "results")
+        except Damaged as damage:
+            raise Damaged(f"{damage} It is committed: restore it with git.") from damage
+        current = stored.provenance.fingerprint == run.fingerprint()
+        return stored if current else replace(stored, origin="results, older source")
     return None
 
 
-def save(run: Run, config: Any, result: Result, provenance: Provenance) -> None:
-    """Store a result under its key."""
-    files.write(
-        local_file(run, run.key(config)),
-        result,
-        {"function": run.name, "version": run.version, "config": canonical(config), "provenance": provenance.as_dict()},
-    )
+def _read(file: Path, run: Run, config: Any, origin: str) -> Stored:
+    """A stored run, if the file holds what its place promises."""
+    try:
+        result, found = files.read(file)
+    except Damaged:  # perhaps another process was replacing the arrays meanwhile: real damage is still there
+        result, found = files.read(file)
+    if not _is_of(found, run, config):
+        raise Damaged(f"{file} holds another run ({found.get('function')}, {found.get('config')}).")
+    return Stored(result, Provenance(**found["provenance"]), origin)
 
 
-def set_aside(file: Path, damage: Damaged) -> Path:
+def save(run: Run, config: Any, result: Result, provenance: Provenance) -> Stored:
+    """Store a result under its key, and give it as it will be read from now on: the same table now and later."""
+    about = {"function": run.name, "version": run.version, "config": canonical(config), "provenance": provenance.as_dict()}
+    file = local_file(run, run.key(config))
+    files.write(file, result, about)
+    return _read(file, run, config, "computed")
+
+
+def set_aside(file: Path, damage: Damaged) -> None:
     """Move a damaged file out of the way, into ``aside/`` of the store, and say so."""
     target = paths.store() / "aside" / f"{file.parent.name}.{file.stem}.{time.time_ns()}.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    file.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+    except FileNotFoundError:  # another process was faster
+        return
+    except OSError as error:
+        raise StoreError(f"{damage} It cannot be set aside: {error}. Set SGDSCOPE_STORE to a folder that can be written.") from error
     say(f"set aside {file.name} ({damage}); it is now {target} and will be computed again.")
-    return target
 
 
 def _is_of(found: dict[str, Any], run: Run, config: Any) -> bool:
     """Whether what a file says of itself is what its place promises."""
-    return (found.get("function"), found.get("version"), found.get("config")) == (run.name, run.version, canonical(config))
+    return (found.get("function"), found.get("version")) == (run.name, run.version) and same_run(config, found.get("config", {}))

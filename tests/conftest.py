@@ -1,0 +1,33 @@
+"""What all tests share: one thread, and a store of runs of their own."""
+
+import os
+
+import pytest
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"  # before numpy and torch are imported
+for name in ("SGDSCOPE_SCALE", "SGDSCOPE_PAGE", "SGDSCOPE_PARAMETERS", "SGDSCOPE_COMPUTE"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty store; nothing collected so far."""
+    from sgdscope.runs.collect import collected
+
+    folder = tmp_path / "store"
+    monkeypatch.setenv("SGDSCOPE_STORE", str(folder))
+    collected.clear()
+    yield folder
+    collected.clear()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A small checkout in place of this one: an empty ledger, no pages, no results."""
+    folder = tmp_path / "checkout"
+    (folder / "book").mkdir(parents=True)
+    (folder / "book" / "claims.yaml").write_text("{}")
+    (folder / "_config.yml").write_text("")
+    monkeypatch.setattr("sgdscope.paths.repository", lambda: folder)
+    return folder

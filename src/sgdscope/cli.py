@@ -39,13 +39,13 @@ def list_pages(options: argparse.Namespace) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Show one page: title, parameters, claims and their rules."""
-    from sgdscope.claims import load_ledger
+    from sgdscope.claims.ledger import claim_of
     from sgdscope.pages import find, parameters
 
     page = find(options.page)
     print(f"{page.name}: {page.title}\n\nParameters\n{parameters.listing(page.parameters)}\n\nClaims")
     for claim_id in page.claims:
-        claim = load_ledger()[claim_id]
+        claim = claim_of(claim_id)
         print(f"  {claim.id} ({claim.where})\n      {claim.says}")
         for part in claim.rule:
             print(f"      rule, {part.kind}: {part.measures}")
@@ -153,7 +153,7 @@ def _configurations(options: argparse.Namespace) -> tuple[list[Any], str]:
 def _shard(text: str) -> tuple[int, int]:
     """``i/n`` as two numbers."""
     index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise InvalidInput(f"a shard is i/n with 1 <= i <= n, such as 2/8; got {text!r}.")
     return int(index), int(count)
 

@@ -35,7 +35,6 @@ def number(value: float) -> str:
 def claim_card(claim: Claim, verdict: Verdict) -> str:
     """A judged claim: what the paper says, our verdict, and each part of the rule with what was measured."""
     reason = f' <span class="sgd-reason">({escape(verdict.reason)})</span>' if verdict.reason else ""
-    kind = "erratum" if claim.kind == "erratum" else f"{claim.kind}"
     rows = "".join(_row(part, judged=verdict.verdict != "not run") for part in verdict.parts)
     parts = (
         '<div class="sgd-claim-table"><table class="sgd-table sgd-claim-parts"><thead><tr><th>measured</th><th>rule</th><th>ours</th>'
@@ -44,12 +43,16 @@ def claim_card(claim: Claim, verdict: Verdict) -> str:
         else ""
     )
     note = f'<p class="sgd-claim-note">{escape(verdict.note)}</p>' if verdict.note else ""
+    changes = "".join(
+        f'<p class="sgd-claim-changed">Rule changed on {escape(str(change["date"]))}: {escape(change["what"])} ({escape(change["why"])})</p>'
+        for change in claim.changed
+    )
     facts = [verdict.data, f"{verdict.seeds} seeds" if verdict.seeds else "", f"{verdict.scale} scale", verdict.runs]
     foot = " · ".join(escape(fact) for fact in facts if fact)
     return (
         f'<div class="sgd-claim" id="claim-{escape(claim.id)}"><div class="sgd-claim-head">{badge(verdict.verdict)}{reason} '
-        f'<code class="sgd-claim-id">{escape(claim.id)}</code> <span class="sgd-claim-where">{escape(kind)}, {escape(claim.where)}</span></div>'
-        f'<p class="sgd-claim-says">{escape(claim.says)}</p>{parts}{note}<p class="sgd-claim-foot">{foot}</p></div>'
+        f'<code class="sgd-claim-id">{escape(claim.id)}</code> <span class="sgd-claim-where">{escape(claim.kind)}, {escape(claim.where)}</span></div>'
+        f'<p class="sgd-claim-says">{escape(claim.says)}</p>{parts}{note}{changes}<p class="sgd-claim-foot">{foot}</p></div>'
     )
 
 

@@ -26,6 +26,13 @@ class Measurement:
     seeds: int = 0  # independent repetitions behind the interval
     detail: str = ""  # what a reader should know of it: cells, steps, how many diverged
 
+    def __post_init__(self) -> None:
+        """Plain numbers, as the notebook's JSON needs them."""
+        object.__setattr__(self, "value", float(self.value))
+        if self.interval is not None:
+            low, high = self.interval
+            object.__setattr__(self, "interval", (float(low), float(high)))
+
 
 @dataclass(frozen=True)
 class Evidence:

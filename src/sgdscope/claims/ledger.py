@@ -90,6 +90,8 @@ def _claim(paper: str, entry: dict[str, Any]) -> Claim:
         )
     except KeyError as missing:
         raise InvalidInput(f"ledger entry {entry.get('id', entry)!r} lacks {missing}.") from None
+    if any(set(change) != {"date", "what", "why"} for change in claim.changed):
+        raise InvalidInput(f"{claim.id}: a change to its rule says date, what and why; got {list(claim.changed)}.")
     if claim.kind not in KINDS:
         raise InvalidInput(f"{claim.id}: kind {claim.kind!r} is none of {', '.join(KINDS)}.")
     if len({part.name for part in claim.rule}) < len(claim.rule):
@@ -102,10 +104,16 @@ def _part(claim_id: str, entry: dict[str, Any]) -> Part:
     kind = entry.get("kind")
     if kind not in RULE_KINDS:
         raise InvalidInput(f"{claim_id}: rule kind {kind!r} is none of {', '.join(RULE_KINDS)}.")
+    where = f"{claim_id}, part {entry['part']!r}"
     bounds = set(entry) - {"part", "kind", "measures"}
     needed = RULE_KINDS[kind] - {"factor"}
     if not (needed <= bounds <= RULE_KINDS[kind]):
-        raise InvalidInput(f"{claim_id}, part {entry.get('part')!r}: {kind} takes {sorted(RULE_KINDS[kind])}, got {sorted(bounds)}.")
+        raise InvalidInput(f"{where}: {kind} takes {sorted(RULE_KINDS[kind])}, got {sorted(bounds)}.")
     if kind == "direction" and entry["sign"] not in ("positive", "negative"):
-        raise InvalidInput(f"{claim_id}, part {entry['part']!r}: sign is positive or negative, got {entry['sign']!r}.")
+        raise InvalidInput(f"{where}: sign is positive or negative, got {entry['sign']!r}.")
+    for name in bounds - {"sign"}:
+        if isinstance(entry[name], bool) or not isinstance(entry[name], int | float):
+            raise InvalidInput(f"{where}: {name} must be a number, got {entry[name]!r} (YAML takes 1e-9 for text, 1.0e-9 for a number).")
+    if "factor" in bounds and not (entry["factor"] >= 1 and entry["paper"] > 0):
+        raise InvalidInput(f"{where}: a factor is at least 1 and needs a positive number of the paper, got {entry}.")
     return Part(name=entry["part"], kind=kind, measures=entry["measures"], **{name: entry[name] for name in bounds})

@@ -55,10 +55,12 @@ def committed_verdicts() -> dict[str, Record]:
 
 
 def write_committed(verdicts: Mapping[str, Record]) -> Path:
-    """Write the verdicts of executed paper-scale pages into the committed record; those of other pages stay."""
+    """Write the verdicts of executed paper-scale pages into the committed record, in place of what they said; those of other pages stay."""
     file = committed_file()
-    merged = committed_verdicts() | dict(verdicts)
+    executed = {record["page"] for record in verdicts.values()}
+    merged = {claim: record for claim, record in committed_verdicts().items() if record["page"] not in executed} | dict(verdicts)
     ordered = {claim: merged[claim] for claim in load_ledger() if claim in merged}
+    file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sgdscope.errors import InvalidInput
 from sgdscope.figures.style import CSS_NAMES, house_style
-
-mpl.use("agg", force=False)
 
 NUMBERS_LIMIT = 400_000  # bytes of CSV that a page carries for one figure
 
@@ -32,7 +30,7 @@ class Missing:
 
 
 def figure(function: Callable[..., Figure]) -> Callable[..., Figure | Missing]:
-    """Make a function of collected tables a figure function: drawn in the house style, and not at all if all its runs are missing."""
+    """Make a function of collected tables a figure function: drawn in the house style, and not at all if any of its runs is missing."""
 
     @functools.wraps(function)
     def drawn(*args: Any, **kwargs: Any) -> Figure | Missing:
@@ -41,7 +39,9 @@ def figure(function: Callable[..., Figure]) -> Callable[..., Figure | Missing]:
             if sources is not None and sources.missing:
                 return Missing(sources.missing, sources.expected)
         with house_style():
-            return function(*args, **kwargs)
+            made = function(*args, **kwargs)
+        plt.close(made)  # else Jupyter would show it a second time, in its own style
+        return made
 
     return drawn
 
@@ -82,10 +82,10 @@ def show(drawing: Figure | Missing, *, name: str, alt: str, numbers: pd.DataFram
             f"{drawing.expected} runs behind this figure are missing at this scale.</div>"
         )
         return Shown(box, alt)
-    csv = numbers.to_csv(index=False, float_format="%.8g")
+    csv = numbers.to_csv(index=False, float_format="%.8g").encode()
     if len(csv) > NUMBERS_LIMIT:
         raise InvalidInput(f"the numbers behind figure {name!r} take {len(csv):,} bytes as CSV, over {NUMBERS_LIMIT:,}: summarise them.")
-    link = f"data:text/csv;base64,{base64.b64encode(csv.encode()).decode()}"
+    link = f"data:text/csv;base64,{base64.b64encode(csv).decode()}"
     return Shown(
         f'<div class="sgd-figure">{to_svg(drawing, name, alt)}'
         f'<p class="sgd-download"><a download="{name}.csv" href="{link}">Numbers of this figure (CSV, {len(numbers)} rows)</a></p></div>',

@@ -40,6 +40,7 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
         ExecutionFailed: a cell raised; says which, and where the notebook is.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     notebook = page.notebook.copy()
@@ -62,9 +63,14 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
         raise ExecutionFailed(
             f"{page.name}: cell {error.exec_count} raised {error.ename}: {error.evalue}\nThe notebook up to there: {output}"
         ) from None
+    except DeadKernelError:
+        raise ExecutionFailed(
+            f"{page.name}: its kernel died, killed from outside or for want of memory.\nThe notebook up to there: {output}"
+        ) from None
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        for name in needed:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in before.items() if value is not None}
     executed = nbformat.read(output, as_version=4)
     executed.metadata["sgdscope"]["cpu_seconds"] = _children_cpu() - used
     for cell in executed.cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,12 @@ def parse(source: str, *, where: str) -> dict[str, Parameter]:
         name = node.targets[0].id
         try:
             value = ast.literal_eval(node.value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise InvalidInput(f"{where}: the value of {name} must be a literal.") from None
+        if not (_is_plain(value) or (isinstance(value, list) and value and all(map(_is_plain, value)) and len(set(map(type, value))) == 1)):
+            raise InvalidInput(
+                f"{where}: {name} must be a truth value, number or text, or a list of one of these with something in it; got {value!r}."
+            )
         _, _, comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")
         found[name] = Parameter(name, value, comment.strip())
     return found
@@ -57,7 +62,10 @@ def from_file(file: Path, known: dict[str, Parameter], *, page: str) -> dict[str
     """
     if not file.is_file():
         raise unknown_name("parameter set", file.name, sorted(other.name for other in file.parent.glob("*.yaml")))
-    values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"cannot read {file.name}: {error}") from None
     if not isinstance(values, dict):
         raise InvalidInput(f"{file.name} must map parameter names to values, it holds {type(values).__name__}.")
     return {name: _checked(name, value, known, page) for name, value in values.items()}
@@ -76,8 +84,6 @@ def from_texts(texts: dict[str, str], known: dict[str, Parameter], *, page: str)
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InvalidInput(f"cannot read the value of {name}: {text!r} ({error}).") from None
-        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-            value = float(value)  # YAML 1.1 takes 1e-3 for text
         values[name] = _checked(name, value, known, page)
     return values
 
@@ -102,16 +108,29 @@ def _checked(name: str, value: Any, known: dict[str, Parameter], page: str) -> A
 
 
 def _coerced(value: Any, like: Any) -> Any:
-    """The value as the type of ``like``; integers may stand for floats."""
+    """The value as the type of ``like``; integers may stand for floats.
+
+    Raises:
+        TypeError: another type, an empty list, or a number that is not finite.
+    """
     if isinstance(like, list):
         if not isinstance(value, list | tuple) or not value:
             raise TypeError
         return [_coerced(item, like[0]) for item in value]
-    if like is None or (isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool)):
-        return value if like is None else float(value)
+    if isinstance(like, float):
+        if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+            value = float(value)  # YAML 1.1 takes 1e-3 for text
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+        raise TypeError
     if type(value) is not type(like):
         raise TypeError
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is one that the command line can give."""
+    return isinstance(value, bool | int | float | str)
 
 
 def _kind(value: Any) -> str:

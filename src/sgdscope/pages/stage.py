@@ -18,7 +18,8 @@ LANDING = ("break_even/01_model", "fig-phase-diagram")  # page and figure shown 
 
 def stage(scale: str, folder: Path) -> None:
     """Copy ``book/`` into ``folder/book`` and write its generated fragments from the executed notebooks in ``folder/notebooks``."""
-    shutil.copytree(paths.repository() / "book", folder / "book", dirs_exist_ok=True)
+    shutil.rmtree(folder / "book", ignore_errors=True)  # with pages that are no longer in the book
+    shutil.copytree(paths.repository() / "book", folder / "book")
     generated = folder / "book" / "_generated"
     generated.mkdir(exist_ok=True)
     for name, text in fragments(scale, folder / "notebooks").items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,8 +46,12 @@ class Verdict:
     seeds: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON, which has no number that is not finite: those become None."""
+        record = asdict(self)
+        for part in record["parts"]:
+            if part["value"] is not None and not math.isfinite(part["value"]):
+                part["value"] = None
+        return record
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The card for people, the record for the scorecard."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from traitlets.config import Config
 
 from sgdscope import paths
 from sgdscope.errors import SgdscopeError
 from sgdscope.pages.page import Page
+from sgdscope.runs import progress
 
 
 class ExecutionFailed(SgdscopeError):
@@ -21,9 +23,15 @@ class ExecutionFailed(SgdscopeError):
 
 
 def environment(page: Page, scale: str, values: dict[str, Any]) -> dict[str, str]:
-    """What an executed page finds in its environment: name, scale and parameters for its cards, one thread, no colour codes."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {"SGDSCOPE_PAGE": page.name, "SGDSCOPE_SCALE": scale, "SGDSCOPE_PARAMETERS": json.dumps(values), "NO_COLOR": "1", **threads}
+    """What an executed page finds in its environment: name, scale and parameters for its cards, our terminal, one thread, no colour codes."""
+    return {
+        "SGDSCOPE_PAGE": page.name,
+        "SGDSCOPE_SCALE": scale,
+        "SGDSCOPE_PARAMETERS": json.dumps(values),
+        progress.TERMINAL: progress.terminal_path(),
+        "NO_COLOR": "1",
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    }
 
 
 def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, label: str | None = None) -> Path:
@@ -57,7 +65,13 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
             source = Path(folder) / f"{page.file.stem}.ipynb"
             nbformat.write(notebook, source)
             papermill.execute_notebook(
-                source, output, parameters=values, cwd=paths.repository(), kernel_name="python3", progress_bar=False, log_output=False
+                source,
+                output,
+                parameters=values,
+                cwd=paths.repository(),
+                kernel_name="python3",
+                progress_bar=False,
+                config=Config({"KernelManager": {"transport": "ipc"}}),  # no open ports
             )
     except PapermillExecutionError as error:
         raise ExecutionFailed(

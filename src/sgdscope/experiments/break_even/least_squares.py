@@ -183,7 +183,6 @@ def _of_mini_batches(gradients: torch.Tensor, config: Noise, generator: torch.Ge
     batches = stability.random_batches(len(gradients), config.measure_batch, config.num_gradients, generator=generator)
     spectrum = stability.gradient_covariance_spectrum(gradients[batches].mean(1))
     return {
-        "num_gradients": config.num_gradients,
         "rank": stability.covariance_rank(spectrum),
         "smallest_non_zero": stability.smallest_non_zero(spectrum),
         "largest_position": float(spectrum[config.num_gradients - 2]),  # the (L-1)th largest

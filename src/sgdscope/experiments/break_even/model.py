@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgdscope.errors import InvalidInput
-from sgdscope.experiments.break_even import least_squares, one_direction
+from sgdscope.experiments.break_even import least_squares, networks, one_direction
+
+NETWORK_RATES = (0.4, 0.5, 0.6)
+NETWORK_BATCHES = (128, 256)  # 256: the full batch
+SMALL_BATCHES = (16, 64)  # shown apart: does training with small batches reach the point at all?
 
 
 def runs(
@@ -61,6 +65,12 @@ def runs(
             one_direction.EarlyTraining(seed, start, sizes, num_examples) for start in ("stable", "unstable") for seed in seeds
         ],
         "reversed_order": [one_direction.ReversedOrder(seed) for seed in seeds],
+        "network": [
+            networks.TinyNetwork(dataset, rate, size, seed) for size in NETWORK_BATCHES for rate in NETWORK_RATES for seed in seeds
+        ],
+        "small_batches": [
+            networks.TinyNetwork(dataset, rate, size, seed) for size in SMALL_BATCHES for rate in NETWORK_RATES for seed in seeds
+        ],
         "noise": [least_squares.Noise(**images, seed=seed) for seed in seeds],
     }
 

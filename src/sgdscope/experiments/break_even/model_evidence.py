@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sgdscope import stability
-from sgdscope.claims import Evidence, Measurement, estimate, evidence, paired
+from sgdscope.claims import Evidence, Measurement, estimate, evidence
 from sgdscope.stability import derivations
 
 ONE_DIMENSION = "simulated curvatures"
@@ -83,6 +83,7 @@ def assumptions_as_printed() -> Evidence:
 def theorem_1(closed_form: pd.DataFrame, simulated: pd.DataFrame, networks: pd.DataFrame) -> Evidence:
     """be-thm-1: the root of Eq. 3, the simulated model of early training, and detected points of a real network."""
     model = simulated[simulated.start == "stable"]
+    networks = one_row_a_run(networks)
     return Evidence(
         {
             "closed_form": Measurement(int(closed_form.violations.sum()), detail=f"of {int(closed_form.points.sum())} points"),
@@ -106,27 +107,37 @@ def theorem_2(simulated: pd.DataFrame) -> Evidence:
     )
 
 
-def extremes(table: pd.DataFrame, column: str, *, larger_first: bool) -> Measurement:
-    """Sharpness at the crossing at one end of a column minus that at the other, paired by seed, averaged over the other column.
+def one_row_a_run(networks: pd.DataFrame) -> pd.DataFrame:
+    """The break-even point of each network: its table repeats it on every probe."""
+    return networks.drop_duplicates(["learning_rate", "batch_size", "seed"])
 
-    Settings that some seed never brought to the crossing are left out for every seed and counted in the detail.
+
+def extremes(table: pd.DataFrame, column: str, *, larger_first: bool) -> Measurement:
+    """Sharpness at the crossing at one end of a column minus that at the other: paired by seed and the other column, then a mean a seed.
+
+    A pair of which a run never crossed has no difference; such pairs are left out and counted in the detail.
     """
     other = {"learning_rate": "batch_size", "batch_size": "learning_rate"}[column]
-    ends = table[table[column].isin([table[column].min(), table[column].max()])]
-    reached = ends.groupby(other).crossing_sharpness.transform(lambda values: values.notna().all())
-    used = ends[reached]
-    left_out = ends.loc[~reached, other].nunique()
-    low, high = (used[used[column] == end].groupby("seed").crossing_sharpness.mean() for end in (ends[column].min(), ends[column].max()))
-    first, second = (high, low) if larger_first else (low, high)
-    dropped = f"; {left_out} values of {other} left out, not all crossed" if left_out else ""
-    return paired(first, second, detail=f"{ends[column].min():g} against {ends[column].max():g}{dropped}")
+    low, high = table[column].min(), table[column].max()
+    crossings = table[table[column].isin([low, high])].pivot(index=["seed", other], columns=column, values="crossing_sharpness")
+    differences = (crossings[high] - crossings[low]) * (1 if larger_first else -1)
+    crossed = differences.dropna()
+    detail = f"{low:g} against {high:g}, {len(crossed)} of {len(differences)} pairs crossed"
+    if crossed.empty:
+        return Measurement(float("nan"), None, 0, detail)
+    return estimate(crossed.groupby("seed").mean().tolist(), detail=detail)
 
 
 def full_batch_ratio(networks: pd.DataFrame) -> Measurement:
-    """``eta lambda_H / 2`` at the detected point of full-batch runs: mean over seeds, each the mean over the rates that reached it."""
+    """``eta lambda_H / 2`` at the first probe past the point in full-batch runs: mean over seeds, each the mean over its rates that reached it.
+
+    Not at the interpolated point, where it is 1 by construction.
+    """
     full = networks[networks.batch_size == networks.num_examples]
-    ratio = (full.learning_rate * full.crossing_sharpness / 2).groupby(full.seed).mean()
-    return estimate(ratio.tolist(), detail=f"{int(full.crossing_sharpness.notna().sum())} of {len(full)} runs reached it")
+    reached = full[full.sharpness_after.notna()]
+    ratio = (reached.learning_rate * reached.sharpness_after / 2).groupby(reached.seed).mean()
+    detail = f"{len(reached)} of {len(full)} runs reached it; at the first probe past it"
+    return estimate(ratio.tolist(), detail=detail) if len(reached) else Measurement(float("nan"), None, 0, detail)
 
 
 @evidence
@@ -233,3 +244,28 @@ def reversed_numbers(table: pd.DataFrame) -> dict[str, float] | None:
 def noise_numbers(noise: pd.DataFrame) -> pd.DataFrame:
     """Top eigenvalue, trace and their ratio, a row a seed and probe."""
     return noise[["seed", "step", "top", "trace", "top_share"]] if len(noise) else noise
+
+
+def network_numbers(networks: pd.DataFrame) -> pd.DataFrame:
+    """The break-even point of each network."""
+    if networks.empty:
+        return networks
+    columns = ["learning_rate", "batch_size", "seed", "outcome", "crossing_step", "crossing_sharpness", "sharpness_after"]
+    return one_row_a_run(networks)[columns]
+
+
+def small_batch_numbers(networks: pd.DataFrame) -> dict[str, float] | None:
+    """How many runs with small batches reach the point, and the largest left side of the others over training."""
+    if networks.empty:
+        return None
+    runs = networks.groupby(["learning_rate", "batch_size", "seed"])
+    largest, outcome = runs.left_side.max(), runs.outcome.first()
+    below = largest[outcome == "not crossed"]
+    return {
+        "smallest": float(networks.batch_size.min()),
+        "largest": float(networks.batch_size.max()),
+        "reached": int((outcome == "crossed").sum()),
+        "runs": len(outcome),
+        "steps": float(networks.step.max()),
+        "typical": float(below.median()) if len(below) else float("nan"),
+    }

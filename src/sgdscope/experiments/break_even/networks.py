@@ -17,33 +17,43 @@ from sgdscope.runs import Result, run
 
 @dataclass(frozen=True)
 class TinyNetwork:
-    """One training run of a network with one hidden layer of tanh units and squared error on principal components of images."""
+    """One training run of a network with one hidden layer of tanh units and squared error on principal components of images.
+
+    The settings were chosen at seed 100, which no page uses, so that training starts stable, sharpens, and reaches the point.
+    """
 
     dataset: str
-    num_examples: int
     learning_rate: float
     batch_size: int  # num_examples: the full batch
     seed: int  # of the initialisation and the mini-batches; the images are the same for all
+    num_examples: int = 256
     components: int = 20
     hidden: int = 16
-    num_steps: int = 400
-    probe_every: int = 10
+    scale: float = 0.5  # of the initial weights, over 1 / sqrt(fan in)
+    num_steps: int = 800
+    probe_every: int = 20
 
 
 @lru_cache(maxsize=4)
 def components_and_targets(dataset: str, num_examples: int, components: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Principal components ``(N, components)`` of the centred images, each with variance 1 on average, and one-hot labels.
+    """Principal components ``(N, components)`` of the centred images, scaled to mean square 1, and targets ``(N, 1)``.
+
+    The target is 1 for the first half of the classes and -1 for the others.
 
     Raises:
-        InvalidInput: a data set without images or labels.
+        InvalidInput: a data set without images or labels, or with fewer features than components.
     """
     data = load_dataset(dataset, num_examples=num_examples, seed=0)
     if not isinstance(data.x, torch.Tensor) or data.y is None:
-        raise InvalidInput(f"the small network needs labelled images or feature vectors, {dataset!r} has none.")
+        raise InvalidInput(
+            f"the small network needs labelled images or feature vectors, {dataset!r} has none. Use fashion_mnist_small, mnist, ..."
+        )
     features = data.x.flatten(1).double()
+    if features.shape[1] < components:
+        raise InvalidInput(f"the small network takes {components} principal components, {dataset!r} has {features.shape[1]} features only.")
     left, singular, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
     projected = left[:, :components] * singular[:components]
-    targets = torch.nn.functional.one_hot(data.y, len(data.classes)).double()
+    targets = torch.where(data.y < len(data.classes) / 2, 1.0, -1.0).double()[:, None]
     return projected / projected.square().mean().sqrt(), targets
 
 
@@ -58,11 +68,14 @@ def train_together(configs: Sequence[TinyNetwork]) -> list[Result]:
         num_steps=first.num_steps,
         probe_every=first.probe_every,
         hidden=first.hidden,
+        scale=first.scale,
     )
     results = []
     for done in trained:
         table = pd.DataFrame({name: column.numpy() for name, column in done.table.items()})
-        table = table.assign(crossing_step=done.step, crossing_sharpness=done.sharpness, outcome=done.status)
+        table = table.assign(
+            crossing_step=done.step, crossing_sharpness=done.sharpness, sharpness_after=done.sharpness_after, outcome=done.status
+        )
         diverged = done.diverged_at >= 0
         results.append(Result(table, status="diverged" if diverged else "finished", diverged_at=done.diverged_at if diverged else None))
     return results

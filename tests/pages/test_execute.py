@@ -1,0 +1,59 @@
+"""Executing pages: one that works, and two that must fail."""
+
+import os
+
+import nbformat
+import pytest
+
+from sgdscope.claims import scorecard
+from sgdscope.pages import find
+from sgdscope.pages.execute import ExecutionFailed, execute
+from sgdscope.pages.stage import status_table
+
+pytestmark = pytest.mark.notebooks
+
+
+@pytest.fixture
+def output(pages):
+    return pages / "build" / "quick" / "notebooks" / "toy" / "01_works.ipynb"
+
+
+def test_a_page_that_works(pages, output, store):
+    page = find("toy/01_works")
+    values = page.values("smoke", {"num_steps": "5"})
+    before = dict(os.environ)
+    assert execute(page, "smoke", values, output, label="custom") == output
+    assert dict(os.environ) == before
+
+    notebook = nbformat.read(output, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata["sgdscope"]["page"] == "toy/01_works" and notebook.metadata["sgdscope"]["scale"] == "custom"
+    assert 0.3 < notebook.metadata["sgdscope"]["cpu_seconds"] < 60
+    (injected,) = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert "remove-cell" in injected.metadata["tags"] and "num_steps = 5" in injected.source
+    printed = notebook.cells[notebook.cells.index(injected) + 1].outputs[0].text
+    assert printed == f"5 [0.1] toy/01_works custom 1 {pages}\n"
+
+    found = scorecard.verdicts_of(notebook, page.name)
+    assert {claim: record["verdict"] for claim, record in found.items()} == {"be-exact": "reproduced", "be-about": "not reproduced"}
+    assert found["be-exact"]["scale"] == "custom"
+    assert "<td>custom</td>" in status_table(output.parents[1]) and "not executed" in status_table(output.parents[1])
+
+
+def test_a_page_that_raises(pages, output, store):
+    page = find("toy/02_raises")
+    message = rf"toy/02_raises: cell \d+ raised ValueError: no such thing as a free lunch\nThe notebook up to there: {output}"
+    before = dict(os.environ)
+    with pytest.raises(ExecutionFailed, match=message):
+        execute(page, "quick", page.values("quick"), output)
+    assert dict(os.environ) == before
+    text = output.read_text()
+    assert "so far" in text and "free lunch" in text
+    assert nbformat.read(output, as_version=4).cells[-1].execution_count is None
+
+
+def test_a_page_whose_kernel_dies(pages, output, store):
+    page = find("toy/03_dies")
+    with pytest.raises(ExecutionFailed, match="toy/03_dies: its kernel died, killed from outside or for want of memory"):
+        execute(page, "quick", page.values("quick"), output)
+    assert output.exists()

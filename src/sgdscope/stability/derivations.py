@@ -35,6 +35,7 @@ class Derivation:
     right: sp.Expr
     residuals: tuple[sp.Expr, ...]
     steps: dict[str, sp.Expr] = field(default_factory=dict)
+    general: sp.Expr | None = None  # closed form for any N and S, where `right` is one case of it
 
     @property
     def nonzero(self) -> int:
@@ -43,8 +44,13 @@ class Derivation:
 
     @property
     def latex(self) -> str:
-        """``symbol = right`` in LaTeX, without dollar signs."""
-        return f"{self.symbol} = {sp.latex(self.right)}"
+        """``symbol = right`` (or the general form) in LaTeX, without dollar signs."""
+        return f"{self.symbol} = {sp.latex(self.right if self.general is None else self.general)}"
+
+    def _repr_markdown_(self) -> str:
+        """Statement, formula and what is left of the difference, for a page."""
+        left = "every difference is exactly 0" if self.nonzero == 0 else f"{self.nonzero} of {len(self.residuals)} differences are not 0"
+        return f"{self.statement}:\n\n$$\n{self.latex}\n$$\n\nDerived and compared symbolically; {left}."
 
 
 def _identity(statement: str, symbol: str, left: sp.Expr, right: sp.Expr, steps: dict[str, sp.Expr] | None = None) -> Derivation:
@@ -160,9 +166,9 @@ def equation_1(num_examples: int = 4) -> Derivation:
         right = (1 - eta * _mean(curvatures)) ** 2 + _variance(curvatures) * eta**2 * noise
         residuals.append(sp.expand(left - right))
     mean, std = sp.symbols("lambda_H s")
-    steps = {"Eq. 1": (1 - eta * mean) ** 2 + std**2 * eta**2 * (examples - batch) / (batch * (examples - 1))}
+    general = (1 - eta * mean) ** 2 + std**2 * eta**2 * (examples - batch) / (batch * (examples - 1))
     statement = f"Eq. 1 for N = {num_examples}, S = 1 to {num_examples}"
-    return Derivation(statement, r"E_B (1 - \eta H_B)^2", left, right, tuple(residuals), steps)
+    return Derivation(statement, r"E_B (1 - \eta H_B)^2", left, right, tuple(residuals), general=general)
 
 
 def _curvatures(number: int) -> tuple[sp.Symbol, ...]:

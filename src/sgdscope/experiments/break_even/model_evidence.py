@@ -51,7 +51,7 @@ def stable_case(table: pd.DataFrame) -> Evidence:
     return Evidence(
         {
             "left_side": Measurement(float(last.left_side.iloc[0])),
-            "exponent": estimate(last.growth.tolist(), detail=f"exactly {last.exponent.iloc[0]:.3f}"),
+            "exponent": estimate(last.growth.tolist(), detail=f"exactly {last.exponent.iloc[0]:.3f}".replace("-", "−")),
             "converged": Measurement(float(last.not_converged.max())),
         },
         data=ONE_DIMENSION,

@@ -28,8 +28,9 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
         axis.contour(rates, spreads, cells.left_side.unstack(), levels=[1], colors="black", linewidths=2)
         exponent = cells.exponent.clip(lower=-5).unstack()
         axis.contour(rates, spreads, exponent, levels=[0], colors="black", linewidths=1.5, linestyles="dashed")
-        axis.set(title=f"batch size {size}", xlabel=rf"learning rate $\times$ sharpness, $\eta${SHARPNESS}")
+        axis.set(title=f"batch size {size}")
         axis.grid(visible=False)
+    drawing.supxlabel(rf"learning rate times sharpness, $\eta${SHARPNESS}", fontsize=10, color=INK)
     axes[0][0].set_ylabel(rf"spread of curvature, $s/${SHARPNESS}")
     bar = drawing.colorbar(mesh, ax=axes[0].tolist(), shrink=0.9, pad=0.02, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label(r"log growth of $\mathrm{E}\,\psi^2$ a step")
@@ -39,14 +40,15 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
 
 @figure
 def draw_growth(simulated: pd.DataFrame) -> Figure:
-    """Measured growth factor of the second moment against the left side of Eq. 1, a point a cell."""
-    drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.62, 3.4))
+    """Relative deviation of the measured growth factor from the left side of Eq. 1, a point a cell and seed."""
+    drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.0))
     for colour, (size, cells) in zip(SERIES, simulated.groupby("batch_size"), strict=False):
-        measured = np.exp(cells.log_second_moment / cells.num_steps)
-        axis.scatter(cells.left_side, measured, s=5, color=colour, alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True)
-    _log_square(axis, simulated.left_side.clip(lower=3e-3))
-    axis.set(xlabel="left side of Eq. 1", ylabel=r"measured growth of $\mathrm{E}\,\psi^2$ a step")
-    axis.legend(loc="upper left", markerscale=3)
+        deviation = 100 * (np.exp(cells.log_second_moment / cells.num_steps) / cells.left_side - 1)
+        axis.scatter(cells.left_side, deviation, s=6, color=colour, alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True)
+    axis.axhline(0, color=INK, lw=1)
+    axis.axvline(1, color=MUTED, lw=0.8, ls="--")
+    axis.set(xscale="log", xlabel="left side of Eq. 1", ylabel="measured growth a step\nagainst Eq. 1 (%)")
+    drawing.legend(loc="outside lower center", ncols=3, markerscale=3)
     return drawing
 
 
@@ -54,17 +56,16 @@ def draw_growth(simulated: pd.DataFrame) -> Figure:
 def draw_stable_case(table: pd.DataFrame) -> Figure:
     """Mean square that grows, and trajectories that vanish: exact, typical and sampled over steps."""
     first = table.iloc[0]
-    steps = np.array(sorted(table.steps.unique()))
-    drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.3))
-    axis.plot(steps, steps * np.log10(first.left_side), color=SERIES[1], label="exact mean square (left side of Eq. 1 to the power t)")
-    axis.plot(
-        steps, 2 * steps * first.exponent / np.log(10), color=SERIES[0], ls="--", label=r"typical trajectory, $\exp(2 t\, E\log|1-\eta H|)$"
-    )
+    steps = np.array([0, *sorted(table.steps.unique())])
+    drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.78, 3.3))
+    axis.plot(steps, steps * np.log10(first.left_side), color=SERIES[1], label="exact mean square, left side of Eq. 1 to the power t")
     for i, (_, run) in enumerate(table.groupby("seed")):
         sampled = run.sampled_log_second_moment / np.log(10)
-        label = f"mean square of {int(run.num_replicas.iloc[0]):,} trajectories, a seed each" if i == 0 else None
-        axis.plot(run.steps, sampled, "o-", lw=0.8, ms=4, color=MUTED, label=label)
-    axis.set(xscale="log", xlabel="step t", ylabel=r"$\log_{10}\ \psi_t^2/\psi_0^2$", ylim=(-65, 22))
+        label = f"mean square of {int(run.num_replicas.iloc[0]):,} trajectories, a line a seed" if i == 0 else None
+        axis.plot([0, *run.steps], [0, *sampled], "o-", lw=0.9, ms=4, color=MUTED, label=label)
+    typical = 2 * steps * first.exponent / np.log(10)
+    axis.plot(steps, typical, color=SERIES[0], ls="--", label=r"typical trajectory, $\exp(2\,t\,E\,\log|1-\eta H|)$")
+    axis.set(xlabel="step t", ylabel=r"$\log_{10}\ \psi_t^2/\psi_0^2$")
     axis.legend(loc="lower left")
     return drawing
 
@@ -120,15 +121,6 @@ def draw_noise(table: pd.DataFrame) -> Figure:
     return drawing
 
 
-def _log_square(axis: Axes, values: pd.Series) -> None:
-    """Equal logarithmic axes with the diagonal."""
-    low, high = values.min() * 0.8, values.max() * 1.25
-    axis.plot([low, high], [low, high], color=INK, lw=1)
-    axis.axvline(1, color=MUTED, lw=0.8, ls="--")
-    axis.axhline(1, color=MUTED, lw=0.8, ls="--")
-    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
-
-
 @figure
 def draw_theorems(table: pd.DataFrame) -> Figure:
     """Sharpness at the first crossing against the learning rate, a line a batch size: from the stable and from the unstable side."""
@@ -139,6 +131,7 @@ def draw_theorems(table: pd.DataFrame) -> Figure:
         _by_batch(axis, crossings)
         axis.set(title=title, xlabel=r"learning rate $\eta$", xscale="log", yscale="log")
         _plain_ticks(axis, sorted(crossings.learning_rate.unique()))
+        axis.set_yticks([5, 10, 20, 40], ["5", "10", "20", "40"])
     axes[0].set_ylabel(rf"{SHARPNESS} at the crossing")
     drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return drawing
@@ -159,9 +152,10 @@ def draw_networks(table: pd.DataFrame) -> Figure:
     rate = shown.learning_rate.iloc[0]
     axes[0].set(xlabel="step", ylabel="left side of Eq. 1", title=rf"$\eta$ = {rate:g}", ylim=(0, 2.2))
     crossings = table.drop_duplicates(["learning_rate", "batch_size", "seed"])
-    _limit(axes[1], crossings.learning_rate)
+    crossings = crossings.assign(crossing_sharpness=crossings.crossing_sharpness * crossings.learning_rate / 2)
+    axes[1].axhline(1, color=MUTED, lw=1.2, ls="--", label=r"$2/\eta$")
     _by_batch(axes[1], crossings)
-    axes[1].set(xlabel=r"learning rate $\eta$", ylabel=rf"{SHARPNESS} at the detected point", xscale="log", yscale="log", title="all seeds")
+    axes[1].set(xlabel=r"learning rate $\eta$", ylabel=rf"{SHARPNESS} at the detected point, over $2/\eta$", title="all seeds")
     _plain_ticks(axes[1], sorted(crossings.learning_rate.unique()))
     drawing.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return drawing

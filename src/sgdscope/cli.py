@@ -6,6 +6,7 @@ Everything heavy is imported where it is used, so that a wrong name is refused a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SgdscopeError as error:
         print(f"sgdscope: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("sgdscope: interrupted; finished runs are stored, the same call goes on from there.", file=sys.stderr)
         return 130
@@ -71,11 +74,14 @@ def plan(options: argparse.Namespace) -> None:
 
     configs, _ = _configurations(options)
     rows = planned(configs)
-    print(f"{'run':40} {'present':>9} {'missing takes':>15} {'memory':>10}  estimate from")
+    width = max((len(row.function) for row in rows), default=3)
+    print(f"{'run':{width}} {'present':>9} {'missing takes':>15} {'memory':>10}  estimate from")
     for row in rows:
         seconds = "unknown" if row.seconds is None else f"{row.seconds:.1f} s"
         memory = "unknown" if row.peak_mib is None else f"{row.peak_mib:.0f} MiB"
-        print(f"{row.function:40} {f'{row.present}/{row.expected}':>9} {seconds:>15} {memory:>10}  {row.basis}")
+        if row.present == row.expected:
+            seconds = memory = "–"
+        print(f"{row.function:{width}} {f'{row.present}/{row.expected}':>9} {seconds:>15} {memory:>10}  {row.basis}")
 
 
 def compute(options: argparse.Namespace) -> None:
@@ -110,7 +116,14 @@ def data(options: argparse.Namespace) -> None:
     """List the data sets and where each would be found."""
     from sgdscope.data import describe
 
-    print(describe())
+    for entry in describe():
+        held = ", ".join(f"{split} {count:,}" for split, count in entry.examples.items() if count is not None)
+        subset = f" of {entry.published['train']:,} and {entry.published['test']:,}" if entry.complete is False else ""
+        place = "not here; hub" if entry.place == "hub" else entry.place
+        print(f"{entry.name:20} {place:14} {held}{subset}".rstrip())
+        for fact in (entry.source, f"licence: {entry.licence}", entry.note):
+            if fact and fact != entry.place:
+                print(f"{'':20} {fact}")
 
 
 def results(options: argparse.Namespace) -> None:

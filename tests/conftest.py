@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("sgdscope", deadline=None)  # a busy machine is no failure
+settings.load_profile("sgdscope")
 
 TOY = Path(__file__).parent / "toy"  # a checkout with three small pages: one works, one raises, one kills its kernel
 

@@ -40,7 +40,7 @@ def test_plan_compute_plan(say):
     for line, expected in {
         "plan toy/01_works": ["toy.works.descend 0/4 unknown unknown no run like them yet", "toy.works.single 0/2"],
         "compute toy/01_works": ["toy/01_works: 6 of 6 runs are in the store (shard 1/1)."],
-        "plan toy/01_works --scale quick": ["toy.works.descend 4/4 0.0 s", "nothing to do"],
+        "plan toy/01_works --scale quick": ["toy.works.descend 4/4 – – nothing to do"],
         "plan toy/01_works -p seeds [0,1,2]": ["toy.works.descend 4/6 0.0 s", "MiB runs at other seeds"],
         "plan toy/01_works --scale smoke": ["toy.works.descend 0/2", "rough: other settings"],
     }.items():

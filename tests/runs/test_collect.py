@@ -142,6 +142,16 @@ def test_missing_runs_stay_missing(store, calls, monkeypatch):
     assert calls() == ["square-1"]
 
 
+def test_what_a_page_shows_of_missing_runs(store, calls, monkeypatch):
+    """Evidence says what lacks, the figure is a box; neither function is called."""
+    from sgdscope import claims, figures
+
+    monkeypatch.setenv("SGDSCOPE_COMPUTE", "never")
+    table = collect([Square(1), Square(2)])
+    assert claims.evidence(lambda table: pytest.fail("called"))(table).not_run == "2 of 2 runs are missing"
+    assert figures.figure(lambda table: pytest.fail("called"))(table) == figures.Missing(2, 2)
+
+
 # Two processes, and locks
 
 

@@ -368,8 +368,7 @@ judge(
 judge(
     "be-err-refs",
     model_evidence.cross_references(),
-    note="Section 3 says 'Under Assumption 3, lambda_H and lambda_K increase over time': that is Assumption 4; and Assumption 4 is named where "
-    "Assumption 3 acts. Appendix E cites Fig. 12 and 13 for SimpleCNN, which are ResNet-32's; SimpleCNN's are Fig. 10 and 11. It announces "
+    note="Section 3 says 'Under Assumption 3, lambda_H and lambda_K increase over time': that is what Assumption 4 says. Appendix E cites Fig. 12 and 13 for SimpleCNN, which are ResNet-32's; SimpleCNN's are Fig. 10 and 11. It announces "
     "panels of lambda_H that the captions of Fig. 10 to 14 do not have. Footnote 1 multiplies gradients as rows: as columns its product would be a number.",
 )
 

@@ -77,9 +77,7 @@ def test_the_order_fails_without_a_shared_path():
         assert run.not_crossed == 0
         assert run.sharpness[1] > run.sharpness[0], "the larger rate is lost at the larger sharpness"
         assert run.distance[1] > run.distance[0], "because its psi stays larger"
-        shared = simulate_early_training(
-            [1.0, 1.8], 10, num_examples=1000, start_sharpness=1.0, start_distance=1.0, alpha=0.1, seed=seed
-        )
+        shared = simulate_early_training([1.0, 1.8], 10, num_examples=1000, start_sharpness=1.0, start_distance=1.0, alpha=0.1, seed=seed)
         assert shared.sharpness[1] < shared.sharpness[0]
 
 

@@ -179,7 +179,7 @@ def test_divergence_is_recorded(recwarn):
     [
         (lambda: LeastSquares.of(torch.zeros(4, 3)), "features must not be all zero"),
         (lambda: LeastSquares.of(torch.ones(4)), r"features must have shape \(num_examples, dimension\)"),
-        (lambda: LeastSquares.of(features(4, 3)).start("bottom"), "start must be \"top\" or \"isotropic\"; 'bottom' came"),
+        (lambda: LeastSquares.of(features(4, 3)).start("bottom"), 'start must be "top" or "isotropic"; \'bottom\' came'),
         (lambda: simulate_least_squares(LeastSquares.of(features(4, 3)), [0.1], 5), "batch_size must be at most num_examples"),
         (lambda: simulate_least_squares(LeastSquares.of(features(4, 3)), [-0.1], 2), "learning_rates must be finite and zero or positive"),
         (lambda: critical_learning_rate_all_directions(LeastSquares.of(features(4, 3)), 0), "batch_size must be a whole number"),

@@ -70,8 +70,15 @@ def test_vectorised_replicas_are_the_loop():
     """Same draws, one replica and one setting at a time."""
     rates, stds, batch = [0.4, 1.5], [0.0, 0.8], 3
     run = simulate_two_point(
-        np.array(rates)[:, None], 1.0, np.array(stds), batch,
-        num_examples=10, num_steps=11, num_replicas=50, seed=7, threshold=0.1,
+        np.array(rates)[:, None],
+        1.0,
+        np.array(stds),
+        batch,
+        num_examples=10,
+        num_steps=11,
+        num_replicas=50,
+        seed=7,
+        threshold=0.1,
     )
     high = np.random.default_rng([7, batch]).hypergeometric(5, 5, batch, size=(11, 50))
     for i, rate in enumerate(rates):

@@ -62,9 +62,7 @@ def gaussian(
     return x, torch.randint(num_classes, (num_examples,), generator=generator) if num_classes else None
 
 
-def gaussian_stream(
-    batch_size: int, *, shape: tuple[int, ...] = (20,), std: float = 10.0, generator: torch.Generator
-) -> Iterator[Tensor]:
+def gaussian_stream(batch_size: int, *, shape: tuple[int, ...] = (20,), std: float = 10.0, generator: torch.Generator) -> Iterator[Tensor]:
     """Endless fresh batches (batch_size, \\*shape) from N(0, std^2): the paper's "infinite number of samples".
 
     Raises:

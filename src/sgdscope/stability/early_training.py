@@ -152,9 +152,7 @@ def _first_crossing(levels: Tensor, psis: Tensor, excesses: Tensor, begin: str) 
 
     low, high = at(excesses, after - 1), at(excesses, after)
     share = low / (low - high)
-    point = [
-        torch.where(crossed, at(series, after - 1).lerp(at(series, after), share), torch.nan) for series in (levels, psis)
-    ]
+    point = [torch.where(crossed, at(series, after - 1).lerp(at(series, after), share), torch.nan) for series in (levels, psis)]
     step = torch.where(crossed, after - 1 + share, torch.nan)
     return EarlyTraining(point[0], point[1], step, int((~crossed).sum()), levels, psis)
 

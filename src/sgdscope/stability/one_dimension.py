@@ -166,6 +166,4 @@ class _Collected:
 
     def finish(self, shape: torch.Size) -> OneDimensionRun:
         moment, growth, error, below = (column.reshape(shape) for column in self.columns)
-        return OneDimensionRun(
-            (moment / self.steps).exp(), moment, growth, error, below, self.steps, self.replicas, self.threshold
-        )
+        return OneDimensionRun((moment / self.steps).exp(), moment, growth, error, below, self.steps, self.replicas, self.threshold)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from example_runs import Descent, Square, Walk, descend, square, walk
 
-from sgdscope.runs import collect, get
+from sgdscope.runs import collect, get, provenance
 from sgdscope.runs import store as stores
 from sgdscope.runs.card import provenance_card
 from sgdscope.runs.provenance import commit_of, measured, present_commit, versions
@@ -153,3 +153,19 @@ def test_a_generators_results_have_their_own_times(store, calls):
 def test_diverged_runs_have_provenance_too(store):
     get(Descent(3.0))
     assert stores.load(descend, Descent(3.0)).provenance.versions == versions()
+
+
+def test_device_is_the_one_whose_memory_the_block_held(monkeypatch):
+    import torch
+
+    held = {"bytes": 0}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: held.update(bytes=0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held["bytes"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    with provenance.measured() as on_cpu:
+        pass
+    with provenance.measured() as on_gpu:
+        held["bytes"] = 3 * 2**20
+    assert (on_cpu.device, on_cpu.device_mib) == ("cpu", 0.0)
+    assert (on_gpu.device, on_gpu.device_mib) == ("Some GPU", 3.0)

@@ -34,7 +34,8 @@ class Provenance:
     cpu_seconds: float = 0.0  # CPU time of the run (of a batch: its share)
     peak_mib: float = 0.0  # peak resident memory of the process while it ran
     batch: int = 1  # runs computed together
-    device: str = "cpu"  # what the run could use
+    device: str = "cpu"  # what the run used: the CUDA device if it held any of its memory
+    device_mib: float = 0.0  # peak memory that it held there
     machine: str = ""  # architecture and system, no host name
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -73,26 +74,31 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in ("sgdscope", *VERSIONS_OF)}}
 
 
-def device_name() -> str:
-    """What a run can use: the name of the CUDA device if torch is loaded and sees one, else ``cpu``."""
-    torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
-
-
 class Measured:
-    """Time and memory of a block, filled when it ends."""
+    """Time, memory and device of a block, filled when it ends."""
 
-    seconds = cpu_seconds = peak_mib = 0.0
+    seconds = cpu_seconds = peak_mib = device_mib = 0.0
+    device = "cpu"
 
 
 @contextmanager
 def measured() -> Iterator[Measured]:
-    """Measure wall and CPU time (s) and the peak resident memory (MiB) of a block."""
+    """Measure wall and CPU time (s), the peak memory (MiB) of a block, and which device it used."""
     use = Measured()
     _reset_peak()
+    if cuda := _cuda():
+        cuda.reset_peak_memory_stats()
     wall, cpu = time.perf_counter(), time.process_time()
     yield use
     use.seconds, use.cpu_seconds, use.peak_mib = time.perf_counter() - wall, time.process_time() - cpu, _peak_mib()
+    if (cuda := _cuda()) and (held := cuda.max_memory_allocated()):
+        use.device, use.device_mib = cuda.get_device_name(), held / 2**20
+
+
+def _cuda() -> Any:
+    """``torch.cuda`` if torch is loaded and has started a device, else None; never starts one."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
 def describe(use: Measured, *, fingerprint: str, commit: str, batch: int = 1) -> Provenance:
@@ -105,7 +111,8 @@ def describe(use: Measured, *, fingerprint: str, commit: str, batch: int = 1) ->
         cpu_seconds=use.cpu_seconds,
         peak_mib=use.peak_mib,
         batch=batch,
-        device=device_name(),
+        device=use.device,
+        device_mib=use.device_mib,
         machine=f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
         versions=versions(),
     )

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sgdscope.claims.card import claim_card
 from sgdscope.claims.evidence import Evidence, Measurement
 from sgdscope.claims.ledger import Claim, Part, claim_of
 from sgdscope.errors import InvalidInput
@@ -55,10 +56,8 @@ class Verdict:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The card for people, the record for the scorecard."""
-        from sgdscope.claims.card import claim_card
-
         text = f"{self.id}: {self.verdict}" + (f" ({self.reason})" if self.reason else "")
-        return {"text/plain": text, "text/html": claim_card(claim_of(self.id), self), MIME: self.as_dict()}
+        return {"text/plain": text, "text/html": claim_card(claim_of(self.id), self.as_dict()), MIME: self.as_dict()}
 
 
 def scale() -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sgdscope import paths
-from sgdscope.claims.card import badge, number
+from sgdscope.claims.card import Record, badge, number
 from sgdscope.claims.judge import MIME, VERDICTS
 from sgdscope.claims.ledger import Claim, load_ledger
 
-Record = dict[str, Any]  # a verdict as JSON, with the page that gave it
 MISSING = "missing"  # no page judges it yet
 PAPERS = {
     "gradient_variance": "Gradient variance",
@@ -126,17 +125,19 @@ def table_html(claims: Iterable[Claim], here: Mapping[str, Record], committed: M
 def _row(claim: Claim, here: Record | None, committed: Record | None, up: str) -> str:
     """One claim of the scorecard."""
     page = (here or committed or {}).get("page")
+    otherwise = "not run yet" if claim.rule else "no page yet"
     link = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
     return (
         f'<tr id="score-{escape(claim.id)}"><td><code>{link}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td>'
-        f"<td>{escape(claim.says)}</td><td>{escape(_values(claim.values))}</td><td>{_verdict(committed)}</td><td>{_verdict(here)}</td></tr>"
+        f"<td>{escape(claim.says)}</td><td>{escape(_values(claim.values))}</td>"
+        f"<td>{_verdict(committed, otherwise)}</td><td>{_verdict(here, otherwise)}</td></tr>"
     )
 
 
-def _verdict(record: Record | None) -> str:
-    """A verdict with its measured numbers, or that it is missing."""
+def _verdict(record: Record | None, otherwise: str) -> str:
+    """A verdict with its measured numbers, or why there is none."""
     if record is None:
-        return '<span class="sgd-badge sgd-missing-verdict">no page yet</span>'
+        return f'<span class="sgd-badge sgd-missing-verdict">{otherwise}</span>'
     numbers = [number(part["value"]) for part in record["parts"] if part["value"] is not None] if record["verdict"] != "not run" else []
     reason = f'<br><span class="sgd-detail">{escape(record["reason"])}</span>' if record["reason"] else ""
     return badge(record["verdict"]) + reason + (f'<br><span class="sgd-detail">{"; ".join(numbers)}</span>' if numbers else "")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sgdscope import stability
 from sgdscope.claims import Evidence, Measurement, estimate, evidence
+from sgdscope.claims.evidence import sources_of
 from sgdscope.stability import derivations
 
 ONE_DIMENSION = "simulated curvatures"
@@ -190,14 +191,24 @@ def data_of(table: pd.DataFrame) -> str:
     return f"{', '.join(sorted(set(table.dataset)))}, {int(table.num_examples.iloc[0])} images"
 
 
+def incomplete(table: pd.DataFrame) -> bool:
+    """Whether any run behind a collected table is missing: then no figure is drawn and no sentence said."""
+    sources = sources_of(table)
+    return table.empty or (sources is not None and sources.missing > 0)
+
+
 def phase_numbers(simulated: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of the phase diagram, a row a cell."""
+    if incomplete(simulated):
+        return simulated
     columns = ["left_side", "log_second_moment", "exponent", "measured_exponent"]
     return simulated.groupby(["batch_size", "learning_rate", "spread"], as_index=False)[columns].mean()
 
 
 def growth_numbers(simulated: pd.DataFrame) -> pd.DataFrame:
     """Measured growth factor a step beside the left side of Eq. 1, means over seeds."""
+    if incomplete(simulated):
+        return simulated
     measured = np.exp(simulated.log_second_moment / simulated.num_steps)
     table = simulated.assign(measured_growth=measured)
     return table.groupby(["batch_size", "learning_rate", "spread"], as_index=False)[["left_side", "measured_growth"]].mean()
@@ -205,13 +216,15 @@ def growth_numbers(simulated: pd.DataFrame) -> pd.DataFrame:
 
 def descent_numbers(descents: pd.DataFrame) -> pd.DataFrame:
     """The first seed's curves."""
+    if incomplete(descents):
+        return descents
     columns = ["batch_size", "learning_rate", "step", "log_exact", "log_one_direction", "sampled", "typical", "status"]
     return descents.loc[descents.seed == descents.seed.min(), columns]
 
 
 def boundary_numbers(boundaries: pd.DataFrame) -> dict[str, float] | None:
     """Means over seeds of both boundaries at the smallest batch, and their ratio there and at the largest batch below N."""
-    if boundaries.empty:
+    if incomplete(boundaries):
         return None
     below = boundaries[boundaries.batch_size < boundaries.num_examples].groupby("batch_size")[["one_direction", "all_directions"]].mean()
     first, last = below.iloc[0], below.iloc[-1]
@@ -227,7 +240,7 @@ def boundary_numbers(boundaries: pd.DataFrame) -> dict[str, float] | None:
 
 def reversed_numbers(table: pd.DataFrame) -> dict[str, float] | None:
     """Means over seeds of sharpness and distance at the crossing, for the smaller and the larger rate."""
-    if table.empty:
+    if incomplete(table):
         return None
     means = table.groupby("learning_rate")[["crossing_sharpness", "distance"]].mean()
     small, large = means.iloc[0], means.iloc[-1]
@@ -243,12 +256,12 @@ def reversed_numbers(table: pd.DataFrame) -> dict[str, float] | None:
 
 def noise_numbers(noise: pd.DataFrame) -> pd.DataFrame:
     """Top eigenvalue, trace and their ratio, a row a seed and probe."""
-    return noise[["seed", "step", "top", "trace", "top_share"]] if len(noise) else noise
+    return noise if incomplete(noise) else noise[["seed", "step", "top", "trace", "top_share"]]
 
 
 def network_numbers(networks: pd.DataFrame) -> pd.DataFrame:
     """The break-even point of each network."""
-    if networks.empty:
+    if incomplete(networks):
         return networks
     columns = ["learning_rate", "batch_size", "seed", "outcome", "crossing_step", "crossing_sharpness", "sharpness_after"]
     return one_row_a_run(networks)[columns]
@@ -256,7 +269,7 @@ def network_numbers(networks: pd.DataFrame) -> pd.DataFrame:
 
 def small_batch_numbers(networks: pd.DataFrame) -> dict[str, float] | None:
     """How many runs with small batches reach the point, and the largest left side of the others over training."""
-    if networks.empty:
+    if incomplete(networks):
         return None
     runs = networks.groupby(["learning_rate", "batch_size", "seed"])
     largest, outcome = runs.left_side.max(), runs.outcome.first()

@@ -1,6 +1,8 @@
 """Executing pages: one that works, and two that must fail."""
 
 import os
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -57,3 +59,10 @@ def test_a_page_whose_kernel_dies(pages, output, store):
     with pytest.raises(ExecutionFailed, match="toy/03_dies: its kernel died, killed from outside or for want of memory"):
         execute(page, "quick", page.values("quick"), output)
     assert output.exists()
+
+
+def test_pages_side_by_side(pages, output):
+    command = [sys.executable, "-m", "sgdscope.cli", "execute", "toy/02_raises", "--output"]
+    side_by_side = [subprocess.Popen([*command, f"{output}.{i}"], cwd=pages, stderr=subprocess.PIPE, text=True) for i in range(3)]
+    for process in side_by_side:
+        assert "raised ValueError: no such thing as a free lunch" in process.communicate(timeout=300)[1]

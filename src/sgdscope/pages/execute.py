@@ -71,7 +71,9 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
                 cwd=paths.repository(),
                 kernel_name="python3",
                 progress_bar=False,
-                config=Config({"KernelManager": {"transport": "ipc"}}),  # no open ports
+                start_timeout=300,  # s; a busy machine takes its time
+                # No open ports; a name of its own, or two pages executed side by side would meet in one socket.
+                config=Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}}),
             )
     except PapermillExecutionError as error:
         raise ExecutionFailed(

@@ -33,12 +33,14 @@ def runs(
         seeds: of mini-batches, images and starting points.
 
     Raises:
-        InvalidInput: an odd or too small ``num_examples``, or a batch that does not fit into it.
+        InvalidInput: an odd or too small ``num_examples``, a batch that does not fit into it, or seeds that are negative or come twice.
     """
     if num_examples % 2 or num_examples < 26:
         raise InvalidInput(f"num_examples must be even and at least 26 (25 gradients are compared), got {num_examples}.")
     if large := [size for size in batch_sizes if not 1 <= size <= num_examples]:
         raise InvalidInput(f"batch sizes must be 1 to num_examples = {num_examples}, got {large}.")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
     powers = [2**i for i in range(num_examples.bit_length()) if 2**i < num_examples]
     sizes = tuple(sorted({*batch_sizes, num_examples}))
     images = {"dataset": dataset, "num_examples": num_examples}

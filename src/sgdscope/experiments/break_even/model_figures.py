@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -42,7 +44,7 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
 def draw_growth(simulated: pd.DataFrame) -> Figure:
     """Relative deviation of the measured growth factor from the left side of Eq. 1, a point a cell and seed."""
     drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.0))
-    for colour, (size, cells) in zip(SERIES, simulated.groupby("batch_size"), strict=False):
+    for colour, (size, cells) in zip(cycle(SERIES), simulated.groupby("batch_size"), strict=False):
         deviation = 100 * (np.exp(cells.log_second_moment / cells.num_steps) / cells.left_side - 1)
         axis.scatter(cells.left_side, deviation, s=6, color=colour, alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True)
     axis.axhline(0, color=INK, lw=1)
@@ -77,7 +79,7 @@ def draw_descent(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(1, len(sizes), figsize=(PAGE_WIDTH, 3.6), sharey=True, squeeze=False)
     shown = table[table.seed == table.seed.min()]
     for axis, size in zip(axes[0], sizes, strict=True):
-        for colour, (rate, run) in zip(SERIES, shown[shown.batch_size == size].groupby("learning_rate"), strict=False):
+        for colour, (rate, run) in zip(cycle(SERIES), shown[shown.batch_size == size].groupby("learning_rate"), strict=False):
             axis.plot(run.step, run.log_exact / np.log(10), color=colour, label=rf"{rate:g}")
             axis.plot(run.step, run.log_one_direction / np.log(10), color=colour, ls=":", lw=1.4)
             with np.errstate(divide="ignore"):
@@ -114,7 +116,7 @@ def draw_boundaries(table: pd.DataFrame) -> Figure:
 def draw_noise(table: pd.DataFrame) -> Figure:
     """Share of the trace of K that its largest eigenvalue covers, along training, a line a seed."""
     drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.62, 2.7))
-    for colour, (seed, run) in zip(SERIES, table.groupby("seed"), strict=False):
+    for colour, (seed, run) in zip(cycle(SERIES), table.groupby("seed"), strict=False):
         axis.plot(run.step, 100 * run.top_share, "o-", color=colour, label=f"seed {seed}")
     axis.set(xlabel="step of SGD", ylabel=r"$\lambda_K^1$ in % of Tr K", ylim=(0, 100))
     axis.legend(ncols=3)
@@ -143,7 +145,7 @@ def draw_networks(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.6))
     sizes = sorted(table.batch_size.unique())
     shown = table[(table.seed == table.seed.min()) & (table.learning_rate == table.learning_rate.median())]
-    for colour, size in zip(SERIES, sizes, strict=False):
+    for colour, size in zip(cycle(SERIES), sizes, strict=False):
         run = shown[shown.batch_size == size]
         axes[0].plot(run.step, run.left_side, color=colour)
         crossed = run[run.step >= run.crossing_step].head(1)
@@ -163,7 +165,7 @@ def draw_networks(table: pd.DataFrame) -> Figure:
 
 def _by_batch(axis: Axes, crossings: pd.DataFrame) -> None:
     """Mean sharpness at the crossing over rates, a line a batch size, with a dot a seed."""
-    for colour, (size, cells) in zip(SERIES, crossings.groupby("batch_size"), strict=False):
+    for colour, (size, cells) in zip(cycle(SERIES), crossings.groupby("batch_size"), strict=False):
         mean = cells.groupby("learning_rate").crossing_sharpness.mean()
         label = f"S = {size:g}" + (" (full)" if size == cells.num_examples.iloc[0] else "")
         axis.plot(mean.index, mean, color=colour, label=label)

@@ -198,6 +198,16 @@ def test_data_and_details_are_said(tables):
     assert model_evidence.stable_case(tables["stable_case"]).parts["exponent"].detail == "exactly −0.729"
 
 
+def test_what_is_measured(tables):
+    """Numbers of the parts whose size no rule bounds."""
+    rest = model_evidence.gradient_noise(tables["noise"]).parts["rest"]
+    assert rest.value == pytest.approx(1 - (0.2 + 0.01 + 0.005)) and rest.seeds == 3, "mean along training, then over seeds"
+    ratio = model_evidence.smallest_eigenvalue(tables["noise"]).parts["smallest"]
+    assert ratio.value == pytest.approx(np.mean(np.log([50, 60, 70]))) and ratio.detail == "L = 25"
+    stable = model_evidence.stable_case(tables["stable_case"]).parts
+    assert (stable["exponent"].value, stable["left_side"].value) == pytest.approx((-0.72, 1.2125))
+
+
 # contradictions
 
 

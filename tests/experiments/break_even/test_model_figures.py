@@ -79,7 +79,8 @@ def test_a_panel_a_batch_size(tables):
 
 def test_the_phase_diagram_shows_growth_a_step(tables):
     table = tables["phase_diagram"]
-    (mesh,) = [item for item in model_figures.draw_phase_diagram(table).axes[0].collections if hasattr(item, "get_coordinates")]
+    mesh, equation, typical = model_figures.draw_phase_diagram(table).axes[0].collections
+    assert (equation.levels.tolist(), typical.levels.tolist()) == ([1], [0]), "left side of Eq. 1, and the exponent"
     cells = table[table.batch_size == 1].groupby(["spread", "learning_rate"]).log_second_moment.mean() / 5
     np.testing.assert_allclose(np.ravel(mesh.get_array()), cells.clip(-1, 1).to_numpy())
 

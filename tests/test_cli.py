@@ -33,7 +33,7 @@ def test_show(say):
     status, out, _ = say("show toy/01_works")
     assert status == 0
     assert "  learning_rates  a list of numbers, default [0.1, 0.5]: in units of the sharpness" in out
-    assert "be-exact (Eq. 1)\n      Exact.\n      rule, identity: the largest error" in out
+    assert "be-exact (Eq. 1)\n      Exact.\n      rule, identity (at most 0.5): the largest error" in out
 
 
 def test_plan_compute_plan(say):

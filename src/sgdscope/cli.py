@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdscope import __version__, paths
-from sgdscope.errors import InvalidInput, SgdscopeError
+from sgdscope.errors import InvalidInput, SgdscopeError, unknown_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def show(options: argparse.Namespace) -> None:
         claim = claim_of(claim_id)
         print(f"  {claim.id} ({claim.where})\n      {claim.says}")
         for part in claim.rule:
-            print(f"      rule, {part.kind}: {part.measures}")
+            print(f"      rule, {part.kind} ({part.bound}): {part.measures}")
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -59,8 +59,9 @@ def execute(options: argparse.Namespace) -> None:
     from sgdscope.pages import find
 
     page = find(options.page)
-    overrides = dict(options.parameter)
+    overrides = _overrides(options)
     values = page.values(options.scale, overrides)
+    page.experiment().configurations(**values)  # values of the right type that no run takes are refused here, before a kernel starts
     folder = paths.repository() / "build" / ("custom" if overrides else options.scale) / "notebooks"
     output = Path(options.output) if options.output else folder / f"{page.name}.ipynb"
     from sgdscope.pages.execute import execute as run_page
@@ -82,6 +83,9 @@ def plan(options: argparse.Namespace) -> None:
         if row.present == row.expected:
             seconds = memory = "–"
         print(f"{row.function:{width}} {f'{row.present}/{row.expected}':>9} {seconds:>15} {memory:>10}  {row.basis}")
+    total = sum(row.seconds or 0.0 for row in rows)
+    unknown = " and what is unknown" if any(row.seconds is None for row in rows) else ""
+    print(f"{'all':{width}} {f'{sum(row.present for row in rows)}/{sum(row.expected for row in rows)}':>9} {f'{total:.1f} s':>15}{unknown}")
 
 
 def compute(options: argparse.Namespace) -> None:
@@ -102,9 +106,12 @@ def compute(options: argparse.Namespace) -> None:
 def scorecard(options: argparse.Namespace) -> None:
     """Print the scorecard of a build, or of the committed verdicts."""
     from sgdscope.claims import scorecard as cards
+    from sgdscope.pages import SCALES
 
     if options.scale == "committed":
         verdicts = cards.committed_verdicts()
+    elif options.scale not in (scales := ("committed", *SCALES, "custom")):
+        raise unknown_name("scale", options.scale, scales)
     else:
         verdicts = cards.verdicts_in(paths.repository() / "build" / options.scale / "notebooks")
     print(cards.summary_markdown(verdicts))
@@ -159,8 +166,20 @@ def _configurations(options: argparse.Namespace) -> tuple[list[Any], str]:
     from sgdscope.pages import find
 
     page = find(options.page)
-    values = page.values(options.scale, dict(options.parameter))
+    values = page.values(options.scale, _overrides(options))
     return page.experiment().configurations(**values), page.name
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    """Parameters given on the command line, by name.
+
+    Raises:
+        InvalidInput: one is given twice.
+    """
+    names = [name for name, _ in options.parameter]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"{', '.join(twice)} is given twice; a list is one value, such as -p seeds '[0, 1]'.")
+    return dict(options.parameter)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -32,7 +32,10 @@ def test_a_page_that_works(pages, output, store):
     assert notebook.metadata["sgdscope"]["page"] == "toy/01_works" and notebook.metadata["sgdscope"]["scale"] == "custom"
     assert 0.3 < notebook.metadata["sgdscope"]["cpu_seconds"] < 60
     (injected,) = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    assert "remove-cell" in injected.metadata["tags"] and "num_steps = 5" in injected.source
+    (defaults,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert "remove-cell" in injected.metadata["tags"] and "remove-cell" in defaults.metadata["tags"] and "num_steps = 5" in injected.source
+    shown = notebook.cells[notebook.cells.index(injected) - 1]
+    assert shown.cell_type == "markdown" and "num_steps = 5" in shown.source and "learning_rates = [0.1]" in shown.source
     printed = notebook.cells[notebook.cells.index(injected) + 1].outputs[0].text
     assert printed == f"5 [0.1] toy/01_works custom 1 {pages}\n"
 
@@ -62,7 +65,11 @@ def test_a_page_whose_kernel_dies(pages, output, store):
 
 
 def test_pages_side_by_side(pages, output):
-    command = [sys.executable, "-m", "sgdscope.cli", "execute", "toy/02_raises", "--output"]
+    code = (
+        "import sys; from pathlib import Path; from sgdscope.pages import find; from sgdscope.pages.execute import execute; "
+        "page = find('toy/02_raises'); execute(page, 'quick', page.values('quick'), Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code]
     side_by_side = [subprocess.Popen([*command, f"{output}.{i}"], cwd=pages, stderr=subprocess.PIPE, text=True) for i in range(3)]
     for process in side_by_side:
         assert "raised ValueError: no such thing as a free lunch" in process.communicate(timeout=300)[1]

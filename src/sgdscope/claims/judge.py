@@ -96,21 +96,19 @@ def judge(claim_id: str, evidence: Evidence, *, note: str = "") -> Verdict:
 
 def apply(part: Part, measured: Measurement | None, note: str) -> PartVerdict:
     """Whether one part of a rule is met."""
-    shown = {"name": part.name, "kind": part.kind, "measures": part.measures}
+    shown = {"name": part.name, "kind": part.kind, "measures": part.measures, "bound": part.bound}
     if part.kind == "note":
-        return PartVerdict(**shown, bound="argument shown", met=bool(note.strip()))
-    numbers = {"value": measured.value, "interval": measured.interval, "seeds": measured.seeds, "detail": measured.detail}
+        return PartVerdict(**shown, met=bool(note.strip()))
+    value, (low, high) = measured.value, measured.interval or (measured.value, measured.value)
     if part.kind == "identity":
-        return PartVerdict(**shown, bound=f"at most {part.tolerance:g}", met=abs(measured.value) <= part.tolerance, **numbers)
-    if part.kind == "direction":
-        low, high = measured.interval or (float("-inf"), float("inf"))
-        met = low > 0 if part.sign == "positive" else high < 0
-        return PartVerdict(**shown, bound=f"{part.sign}, 95% interval", met=met, **numbers)
-    if part.factor is not None:
-        met = measured.value > 0 and max(measured.value / part.paper, part.paper / measured.value) <= part.factor
-        return PartVerdict(**shown, bound=f"{part.paper:g} within a factor of {part.factor:g}", met=met, **numbers)
-    low, high = measured.interval or (measured.value, measured.value)
-    return PartVerdict(**shown, bound=f"{part.paper:g} in our 95% interval", met=low <= part.paper <= high, **numbers)
+        met = abs(value) <= part.tolerance
+    elif part.kind == "direction":
+        met = measured.interval is not None and (low > 0 if part.sign == "positive" else high < 0)
+    elif part.factor is not None:
+        met = value > 0 and max(value / part.paper, part.paper / value) <= part.factor
+    else:
+        met = low <= part.paper <= high
+    return PartVerdict(**shown, met=met, value=value, interval=measured.interval, seeds=measured.seeds, detail=measured.detail)
 
 
 def _check_parts(claim: Claim, evidence: Evidence) -> None:

@@ -28,6 +28,17 @@ class Part:
     paper: float | None = None  # value: the number that the paper prints
     factor: float | None = None  # value: ours is met within this factor of it; without one it must lie in our interval
 
+    @property
+    def bound(self) -> str:
+        """What is demanded, in words."""
+        if self.kind == "identity":
+            return f"at most {self.tolerance:g}"
+        if self.kind == "direction":
+            return f"{self.sign}, 95% interval"
+        if self.kind == "note":
+            return "argument shown"
+        return f"{self.paper:g} in our 95% interval" if self.factor is None else f"{self.paper:g} within a factor of {self.factor:g}"
+
 
 @dataclass(frozen=True)
 class Claim:

@@ -129,8 +129,8 @@ def _row(claim: Claim, here: Record | None, committed: Record | None, up: str) -
     link = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
     return (
         f'<tr id="score-{escape(claim.id)}"><td><code>{link}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td>'
-        f"<td>{escape(claim.says)}</td><td>{escape(_values(claim.values))}</td>"
-        f"<td>{_verdict(committed, otherwise)}</td><td>{_verdict(here, otherwise)}</td></tr>"
+        f"<td>{escape(claim.says)}</td><td data-label='paper'>{escape(_values(claim.values))}</td>"
+        f"<td data-label='paper scale'>{_verdict(committed, otherwise)}</td><td data-label='this build'>{_verdict(here, otherwise)}</td></tr>"
     )
 
 
@@ -145,8 +145,17 @@ def _verdict(record: Record | None, otherwise: str) -> str:
 
 def _values(values: Mapping[str, Any]) -> str:
     """The paper's numbers in words, shortened."""
-    text = "; ".join(f"{name}: {value}" for name, value in values.items())
+    text = "; ".join(f"{_words(name)}: {_words(value)}" for name, value in values.items())
     return text if len(text) <= 160 else text[:157] + "…"
+
+
+def _words(value: Any) -> str:
+    """A value of the ledger without brackets and underscores."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(name)} {_words(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return "none" if value is None else str(value).replace("_", " ")
 
 
 def _counts_row(title: str, claims: int, counted: Mapping[str, int]) -> str:

@@ -51,6 +51,7 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    changed = {name: value for name, value in values.items() if value != page.parameters[name].default}
     notebook = page.notebook.copy()
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["sgdscope"] = {"page": page.name, "scale": label or scale}
@@ -67,7 +68,7 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
             papermill.execute_notebook(
                 source,
                 output,
-                parameters=values,
+                parameters=changed,
                 cwd=paths.repository(),
                 kernel_name="python3",
                 progress_bar=False,
@@ -89,12 +90,23 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
         os.environ |= {name: value for name, value in before.items() if value is not None}
     executed = nbformat.read(output, as_version=4)
     executed.metadata["sgdscope"]["cpu_seconds"] = _children_cpu() - used
-    for cell in executed.cells:
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:  # kept in the file for nbval, off the page: the provenance card shows the values in force
-            cell.metadata["tags"] = [*tags, "remove-cell"]
+    if changed:
+        _show_values_in_force(executed, page, values)
     nbformat.write(executed, output)
     return output
+
+
+def _show_values_in_force(notebook: nbformat.NotebookNode, page: Page, values: dict[str, Any]) -> None:
+    """Take the injected cell off the page (it stays in the file, for nbval) and show all values in force in the parameters cell's place."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags or "parameters" in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+    at = next(i for i, cell in enumerate(notebook.cells) if "injected-parameters" in cell.metadata.get("tags", []))
+    lines = [
+        f"{name} = {values[name]!r}" + (f"  # {parameter.says}" if parameter.says else "") for name, parameter in page.parameters.items()
+    ]
+    notebook.cells.insert(at, nbformat.v4.new_markdown_cell("```python\n" + "\n".join(lines).replace("```", "") + "\n```"))
 
 
 def _children_cpu() -> float:

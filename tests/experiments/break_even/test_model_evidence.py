@@ -9,7 +9,7 @@ import pytest
 from sgdscope import stability
 from sgdscope.claims import judge, load_ledger
 from sgdscope.errors import InvalidInput
-from sgdscope.experiments.break_even import model, model_evidence
+from sgdscope.experiments.break_even import model, model_evidence, one_direction
 from sgdscope.pages import find
 from sgdscope.runs import collect
 from sgdscope.stability import derivations
@@ -17,7 +17,7 @@ from sgdscope.stability import derivations
 CLAIMS = {  # the runs that each claim is judged from, and the function
     "be-eq-1": (model_evidence.equation_1, ["enumeration", "phase_diagram", "projected"]),
     "be-err-stable": (model_evidence.stable_case, ["stable_case"]),
-    "be-thm-1": (model_evidence.theorem_1, ["closed_form", "early_training", "network"]),
+    "be-thm-1": (model_evidence.theorem_1, ["closed_form", "early_training", "network", "reversed_order"]),
     "be-thm-2": (model_evidence.theorem_2, ["early_training"]),
     "be-variance": (model_evidence.gradient_noise, ["noise"]),
     "be-err-smallest": (model_evidence.smallest_eigenvalue, ["noise"]),
@@ -96,6 +96,9 @@ SPOILT = [
     ("be-thm-1", "network", column("sharpness_after", np.nan), ["full_batch"]),
     ("be-thm-1", "network", column("crossing_sharpness", lambda t: t.crossing_sharpness + 20 * t.learning_rate), ["real_rate"]),
     ("be-thm-1", "network", column("crossing_sharpness", lambda t: t.crossing_sharpness - t.batch_size / 100), ["real_batch"]),
+    ("be-thm-1", "reversed_order", column("crossing_sharpness", lambda t: t.learning_rate * (1 - 2 * (t.seed != 1))), ["as_stated"]),
+    ("be-thm-1", "reversed_order", column("crossing_sharpness", lambda t: t.learning_rate + t.seed), ["as_stated"]),
+    ("be-thm-1", "reversed_order", first("crossing_sharpness", 9.0), ["as_stated"]),
     ("be-thm-2", "early_training", reversed_by("learning_rate", "unstable"), ["rate", "batch"]),
     ("be-thm-2", "early_training", reversed_by("batch_size", "unstable"), ["rate", "batch"]),
     ("be-variance", "noise", first("enumeration_error", 2e-10), ["enumeration"]),
@@ -295,6 +298,11 @@ def test_pairs_that_did_not_cross_are_left_out_and_counted():
     assert (found.seeds, found.interval, found.detail) == (1, None, "0.1 against 0.2, 3 of 6 pairs crossed")
 
 
+def test_one_rate_alone_has_no_extremes():
+    found = model_evidence.extremes(PAIRS[PAIRS.learning_rate == 0.1], "learning_rate", larger_first=False)
+    assert math.isnan(found.value) and (found.interval, found.seeds) == (None, 0), "no difference, rather than one of zero"
+
+
 def test_nothing_crossed(tables):
     found = model_evidence.extremes(PAIRS.assign(crossing_sharpness=np.nan), "batch_size", larger_first=True)
     assert math.isnan(found.value) and (found.interval, found.seeds) == (None, 0) and "0 of " in found.detail
@@ -314,15 +322,15 @@ def test_full_batch_ratio_is_the_mean_over_rates_then_seeds():
     ).assign(num_examples=256)
     found = model_evidence.full_batch_ratio(table)
     assert found.value == pytest.approx(((1.0 + 1.1) / 2 + 1.1) / 2) and found.seeds == 2
-    assert found.detail == "3 of 4 runs reached it; at the first probe past it"
+    assert found.detail == "at the first probe past it, 3 of 4 runs; by rate 1.050 at 0.5, 1.100 at 1"
     none = model_evidence.full_batch_ratio(table.assign(sharpness_after=np.nan))
-    assert math.isnan(none.value) and none.detail.startswith("0 of 4")
+    assert math.isnan(none.value) and "0 of 4 runs" in none.detail
 
 
 def test_a_network_counts_once_however_often_it_was_probed(tables):
     table = tables["network"]
     once = model_evidence.one_row_a_run(table)
-    assert len(table) == 3 * len(once) == 3 * 18
+    assert len(table) == 4 * len(once) == 4 * 18
     assert model_evidence.network_numbers(table)[["learning_rate", "batch_size", "seed"]].duplicated().sum() == 0
     assert list(model_evidence.network_numbers(table).outcome) == ["crossed"] * 18
 
@@ -339,23 +347,60 @@ def test_boundary_numbers(tables):
 
 def test_reversed_numbers(tables):
     found = model_evidence.reversed_numbers(tables["reversed_order"][::-1])
-    assert found == pytest.approx(
-        {
-            "small_rate": 1.0,
-            "large_rate": 1.8,
-            "small_sharpness": 2.0,
-            "large_sharpness": 2.5,
-            "small_distance": 0.1,
-            "large_distance": 0.8,
-        }
+    assert found == pytest.approx({"small_rate": 1.0, "large_rate": 1.8, "small_sharpness": 2.5, "large_sharpness": 2.0})
+
+
+def test_reversals_are_counted_over_seeds():
+    table = pd.DataFrame(
+        [(0, 1.0, 3.0), (0, 1.8, 2.0), (1, 1.0, 3.0), (1, 1.8, 4.0), (2, 1.8, 5.0), (2, 1.0, 1.0), (3, 1.0, 3.0), (3, 1.8, 3.0)],
+        columns=["seed", "learning_rate", "crossing_sharpness"],
     )
+    found = model_evidence.reversals(table)
+    assert (found.value, found.detail) == (2, "of 4 seeds")
+
+
+def test_the_counter_example_is_one(store):
+    """Computed, not hand-made: at every seed the larger rate loses stability at the larger sharpness."""
+    found = model_evidence.reversals(collect([one_direction.ReversedOrder(seed) for seed in (1001, 1002, 1003)]))
+    assert found.value == 3
 
 
 def test_small_batch_numbers(tables):
     found = model_evidence.small_batch_numbers(tables["small_batches"])
-    assert found == {"smallest": 16, "largest": 64, "reached": 3, "runs": 18, "steps": 20, "typical": 0.5}
+    assert found == pytest.approx(
+        {
+            "smallest": 16,
+            "largest": 64,
+            "runs": 18,
+            "reached": 3,
+            "unstable": 0,
+            "diverged": 0,
+            "others": 15,
+            "steps": 30,
+            "late": 0.5,
+            "late_largest": 0.6,
+        }
+    )
     all_reach = model_evidence.small_batch_numbers(tables["network"])
-    assert all_reach["reached"] == all_reach["runs"] == 18 and math.isnan(all_reach["typical"])
+    assert all_reach["reached"] == all_reach["runs"] == 18 and math.isnan(all_reach["late"]) and math.isnan(all_reach["late_largest"])
+
+
+def test_small_batch_numbers_count_every_outcome(tables):
+    table = tables["small_batches"]
+    table.loc[table.seed == 1, "outcome"] = "started unstable"
+    table.loc[(table.seed == 2) & (table.batch_size == 16), "outcome"] = "diverged"
+    found = model_evidence.small_batch_numbers(table)
+    counts = {name: found[name] for name in ("reached", "unstable", "diverged", "others")}
+    assert counts == {"reached": 3, "unstable": 6, "diverged": 3, "others": 6} and sum(counts.values()) == found["runs"]
+
+
+def test_past_the_point_numbers(tables):
+    found = model_evidence.past_the_point_numbers(tables["network"])
+    below = np.mean([(0.2 + 0.01 * seed) * rate / 2 for rate in (0.4, 0.5, 0.6) for seed in range(3)])
+    assert found == pytest.approx({"median": 1.03, "largest": 1.04, "deficit": 100 * below, "small_batch": 128}), "only after the point"
+    table = tables["network"]
+    table.loc[(table.seed == 2) & (table.batch_size == 256), ["crossing_step", "crossing_sharpness"]] = np.nan
+    assert model_evidence.past_the_point_numbers(table)["largest"] == pytest.approx(1.03), "a run that never reaches it has no afterwards"
 
 
 def test_phase_and_growth_numbers_are_means_over_seeds(tables):
@@ -377,6 +422,7 @@ def test_noise_numbers(tables):
 
 SENTENCES = {
     model_evidence.boundary_numbers: "boundary",
+    model_evidence.past_the_point_numbers: "network",
     model_evidence.reversed_numbers: "reversed_order",
     model_evidence.small_batch_numbers: "small_batches",
 }

@@ -85,6 +85,17 @@ def test_the_phase_diagram_shows_growth_a_step(tables):
     np.testing.assert_allclose(np.ravel(mesh.get_array()), cells.clip(-1, 1).to_numpy())
 
 
+def test_a_cell_that_lands_on_the_minimum_makes_no_hole(tables):
+    """Its exponent is minus infinity; the line of the others passes it by."""
+    table = tables["phase_diagram"]
+    plain = model_figures.draw_phase_diagram(table).axes[0].collections[2].get_paths()
+    table.loc[(table.learning_rate == 0.9) & (table.spread == 1.0), "exponent"] = -np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        holed = model_figures.draw_phase_diagram(table).axes[0].collections[2].get_paths()
+    assert [len(path) for path in holed] == [len(path) for path in plain]
+
+
 def test_boundaries_are_means_over_seeds(tables):
     found = lines(model_figures.draw_boundaries(tables["boundary"]).axes[0])
     np.testing.assert_allclose(found["Eq. 1, top direction alone"], [(1, 1.0), (4, 1.6), (40, 2.0)])

@@ -33,12 +33,17 @@ def runs(
         seeds: of mini-batches, images and starting points.
 
     Raises:
-        InvalidInput: an odd or too small ``num_examples``, a batch that does not fit into it, or seeds that are negative or come twice.
+        InvalidInput: an odd or too small ``num_examples``, a batch that does not fit into it, rates or
+            steps that are not positive, or a value that comes twice.
     """
     if num_examples % 2 or num_examples < 26:
         raise InvalidInput(f"num_examples must be even and at least 26 (25 gradients are compared), got {num_examples}.")
     if large := [size for size in batch_sizes if not 1 <= size <= num_examples]:
         raise InvalidInput(f"batch sizes must be 1 to num_examples = {num_examples}, got {large}.")
+    if len(set(batch_sizes)) < len(batch_sizes) or len(set(learning_rates)) < len(learning_rates):
+        raise InvalidInput(f"batch sizes and learning rates must be distinct, got {list(batch_sizes)} and {list(learning_rates)}.")
+    if min(learning_rates) <= 0 or num_steps < 1:
+        raise InvalidInput(f"learning rates and num_steps must be positive, got {list(learning_rates)} and {num_steps}.")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
     powers = [2**i for i in range(num_examples.bit_length()) if 2**i < num_examples]

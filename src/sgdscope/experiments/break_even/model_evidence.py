@@ -81,8 +81,8 @@ def assumptions_as_printed() -> Evidence:
 
 
 @evidence
-def theorem_1(closed_form: pd.DataFrame, simulated: pd.DataFrame, networks: pd.DataFrame) -> Evidence:
-    """be-thm-1: the root of Eq. 3, the simulated model of early training, and detected points of a real network."""
+def theorem_1(closed_form: pd.DataFrame, simulated: pd.DataFrame, networks: pd.DataFrame, reversed_order: pd.DataFrame) -> Evidence:
+    """be-thm-1: the root of Eq. 3, the simulated model of early training, detected points of a real network, and the counter-example."""
     model = simulated[simulated.start == "stable"]
     networks = one_row_a_run(networks)
     return Evidence(
@@ -93,9 +93,17 @@ def theorem_1(closed_form: pd.DataFrame, simulated: pd.DataFrame, networks: pd.D
             "full_batch": full_batch_ratio(networks),
             "real_rate": extremes(networks, "learning_rate", larger_first=False),
             "real_batch": extremes(networks, "batch_size", larger_first=True),
+            "as_stated": reversals(reversed_order),
         },
         data=f"{ONE_DIMENSION}; {data_of(networks)}",
     )
+
+
+def reversals(reversed_order: pd.DataFrame) -> Measurement:
+    """Seeds of the counter-example at which the larger rate loses stability at the larger sharpness."""
+    crossings = reversed_order.pivot(index="seed", columns="learning_rate", values="crossing_sharpness")
+    reverse = crossings[crossings.columns.max()] > crossings[crossings.columns.min()]
+    return Measurement(int(reverse.sum()), detail=f"of {len(reverse)} seeds")
 
 
 @evidence
@@ -124,7 +132,7 @@ def extremes(table: pd.DataFrame, column: str, *, larger_first: bool) -> Measure
     differences = (crossings[high] - crossings[low]) * (1 if larger_first else -1)
     crossed = differences.dropna()
     detail = f"{low:g} against {high:g}, {len(crossed)} of {len(differences)} pairs crossed"
-    if crossed.empty:
+    if crossed.empty or low == high:
         return Measurement(float("nan"), None, 0, detail)
     return estimate(crossed.groupby("seed").mean().tolist(), detail=detail)
 
@@ -137,7 +145,9 @@ def full_batch_ratio(networks: pd.DataFrame) -> Measurement:
     full = networks[networks.batch_size == networks.num_examples]
     reached = full[full.sharpness_after.notna()]
     ratio = (reached.learning_rate * reached.sharpness_after / 2).groupby(reached.seed).mean()
-    detail = f"{len(reached)} of {len(full)} runs reached it; at the first probe past it"
+    by_rate = (reached.learning_rate * reached.sharpness_after / 2).groupby(reached.learning_rate).mean()
+    rates = ", ".join(f"{ratio:.3f} at {rate:g}" for rate, ratio in by_rate.items())
+    detail = f"at the first probe past it, {len(reached)} of {len(full)} runs; by rate {rates}"
     return estimate(ratio.tolist(), detail=detail) if len(reached) else Measurement(float("nan"), None, 0, detail)
 
 
@@ -147,8 +157,10 @@ def gradient_noise(table: pd.DataFrame) -> Evidence:
     rest = 1 - table.groupby("seed").top_share.mean()
     return Evidence(
         {
-            "enumeration": Measurement(float(table.enumeration_error.max()), detail=f"{len(table)} states of training, all batch sizes"),
-            "rest": estimate(rest.tolist()),
+            "enumeration": Measurement(
+                float(table.enumeration_error.max()), detail=f"12 of the images, all batch sizes, at {len(table)} states of training"
+            ),
+            "rest": estimate(rest.tolist(), detail="positive unless K has rank one; the size is what counts"),
         },
         data=data_of(table),
     )
@@ -180,8 +192,8 @@ def cross_references(seed: int = 0) -> Evidence:
     product, outer = stability.gradient_covariance(rows), stability.mean_outer_product(rows)
     return Evidence(
         {
-            "share": Measurement(25 * 128 / 50_000),
-            "row_vectors": Measurement(float((product - outer).norm() / outer.norm())),
+            "share": Measurement(25 * 128 / 50_000, detail="arithmetic"),
+            "row_vectors": Measurement(float((product - outer).norm() / outer.norm()), detail="one random example"),
         }
     )
 
@@ -239,18 +251,15 @@ def boundary_numbers(boundaries: pd.DataFrame) -> dict[str, float] | None:
 
 
 def reversed_numbers(table: pd.DataFrame) -> dict[str, float] | None:
-    """Means over seeds of sharpness and distance at the crossing, for the smaller and the larger rate."""
+    """Means over seeds of the sharpness at the crossing, for the smaller and the larger rate."""
     if incomplete(table):
         return None
-    means = table.groupby("learning_rate")[["crossing_sharpness", "distance"]].mean()
-    small, large = means.iloc[0], means.iloc[-1]
+    means = table.groupby("learning_rate").crossing_sharpness.mean()
     return {
         "small_rate": means.index[0],
         "large_rate": means.index[-1],
-        "small_sharpness": small.crossing_sharpness,
-        "large_sharpness": large.crossing_sharpness,
-        "small_distance": small.distance,
-        "large_distance": large.distance,
+        "small_sharpness": means.iloc[0],
+        "large_sharpness": means.iloc[-1],
     }
 
 
@@ -267,18 +276,34 @@ def network_numbers(networks: pd.DataFrame) -> pd.DataFrame:
     return one_row_a_run(networks)[columns]
 
 
-def small_batch_numbers(networks: pd.DataFrame) -> dict[str, float] | None:
-    """How many runs with small batches reach the point, and the largest left side of the others over training."""
+def past_the_point_numbers(networks: pd.DataFrame) -> dict[str, float] | None:
+    """Largest sharpness after the point over ``2 / eta`` in full-batch runs (median and maximum over runs), and the smaller batch's deficit."""
     if incomplete(networks):
         return None
-    runs = networks.groupby(["learning_rate", "batch_size", "seed"])
-    largest, outcome = runs.left_side.max(), runs.outcome.first()
-    below = largest[outcome == "not crossed"]
+    full = networks[networks.batch_size == networks.num_examples]
+    after = full[full.step >= full.crossing_step]
+    peaks = (after.sharpness * after.learning_rate / 2).groupby([after.learning_rate, after.seed]).max()
+    small = one_row_a_run(networks[networks.batch_size < networks.num_examples])
+    deficit = 1 - (small.crossing_sharpness * small.learning_rate / 2).dropna()
+    return {"median": peaks.median(), "largest": peaks.max(), "deficit": 100 * deficit.mean(), "small_batch": float(small.batch_size.max())}
+
+
+def small_batch_numbers(networks: pd.DataFrame) -> dict[str, float] | None:
+    """How runs with small batches end: outcomes, and of those that do not reach the point the left side over the last quarter of the steps."""
+    if incomplete(networks):
+        return None
+    outcome = one_row_a_run(networks).outcome
+    late = networks[(networks.outcome == "not crossed") & (networks.step >= 0.75 * networks.step.max())]
+    ends = late.groupby(["learning_rate", "batch_size", "seed"]).left_side.mean()
     return {
         "smallest": float(networks.batch_size.min()),
         "largest": float(networks.batch_size.max()),
-        "reached": int((outcome == "crossed").sum()),
         "runs": len(outcome),
+        "reached": int((outcome == "crossed").sum()),
+        "unstable": int((outcome == "started unstable").sum()),
+        "diverged": int((outcome == "diverged").sum()),
+        "others": int((outcome == "not crossed").sum()),
         "steps": float(networks.step.max()),
-        "typical": float(below.median()) if len(below) else float("nan"),
+        "late": ends.median() if len(ends) else float("nan"),
+        "late_largest": ends.max() if len(ends) else float("nan"),
     }

@@ -28,7 +28,8 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
         rates, spreads = growth.columns.to_numpy(), growth.index.to_numpy()
         mesh = axis.pcolormesh(rates, spreads, growth.clip(-1, 1), cmap=DIVERGING, vmin=-1, vmax=1, shading="nearest", rasterized=True)
         axis.contour(rates, spreads, cells.left_side.unstack(), levels=[1], colors="black", linewidths=2)
-        exponent = cells.exponent.clip(lower=-5).unstack()
+        # A cell where some mini-batch has eta H_B = 1 exactly has exponent minus infinity, its neighbours do not: look past it.
+        exponent = cells.exponent.where(np.isfinite(cells.exponent)).unstack().interpolate(axis=1, limit_direction="both")
         axis.contour(rates, spreads, exponent, levels=[0], colors="black", linewidths=1.5, linestyles="dashed")
         axis.set(title=f"batch size {size}")
         axis.grid(visible=False)

@@ -309,7 +309,7 @@ small_batches = collect(runs["small_batches"])
 say(
     "Of {runs:.0f} runs with batches of {smallest:.0f} or {largest:.0f}, {reached:.0f} reach the point within {steps:.0f} steps, {unstable:.0f} start "
     "beyond it, {diverged:.0f} diverge, and {others:.0f} stay below: over the last quarter of the steps their left side is {late:.2f} in the median "
-    "run and at most {late_largest:.2f}. With small batches training spends these steps well inside the stable side.",
+    "run and at most {late_largest:.2f}. In these runs the line is not what limits the sharpness.",
     model_evidence.small_batch_numbers(small_batches),
 )
 

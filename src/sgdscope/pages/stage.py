@@ -77,7 +77,9 @@ def landing_figure(notebooks: Path) -> str:
                 for output in cell["outputs"]:
                     html = "".join(output.get("data", {}).get("text/html", ""))
                     if "<svg" in html:
-                        return re.sub(r'<p class="sgd-download">.*?</p>', "", html, flags=re.DOTALL) + "\n"
+                        drawing = re.sub(r'<p class="sgd-download">.*?</p>', "", html, flags=re.DOTALL)
+                        caption = escape(cell["metadata"]["mystnb"]["figure"]["caption"])
+                        return f'<figure class="sgd-landing">{drawing}<figcaption>{caption}</figcaption></figure>\n'
     return (
         f'<div class="sgd-missing"><strong>Not computed.</strong> The figure of {escape(Page(name).name)} is missing in this build.</div>\n'
     )

@@ -5,7 +5,7 @@ A residual of 0 is an identity. Nothing here is numerical.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import sympy as sp
@@ -134,7 +134,8 @@ def second_derivative(num_examples: int = 4) -> Derivation:
     curvatures, minimum = _curvatures(num_examples), sp.symbols("psi_star", real=True)
     loss = sum((psi - minimum) ** 2 * curvature for curvature in curvatures)
     second = sp.expand(sp.diff(loss, psi, 2))
-    return _identity("Second derivative of the printed f", r"f''(\psi)", second, 2 * num_examples * _mean(curvatures))
+    found = _identity("Second derivative of the printed f", r"f''(\psi)", second, 2 * num_examples * _mean(curvatures))
+    return replace(found, general=2 * examples * sp.Symbol(r"\overline{H}"))
 
 
 def gradient_variance(num_examples: int = 4) -> Derivation:
@@ -142,7 +143,8 @@ def gradient_variance(num_examples: int = 4) -> Derivation:
     curvatures, minimum = _curvatures(num_examples), sp.symbols("psi_star", real=True)
     gradients = [sp.diff((psi - minimum) ** 2 * curvature, psi) for curvature in curvatures]
     right = 4 * (psi - minimum) ** 2 * _variance(curvatures)
-    return _identity("Variance of the gradients of the printed f", r"\mathrm{Var}[g_i]", sp.expand(_variance(gradients)), right)
+    found = _identity("Variance of the gradients of the printed f", r"\mathrm{Var}[g_i]", sp.expand(_variance(gradients)), right)
+    return replace(found, general=4 * (psi - sp.Symbol(r"\psi^*")) ** 2 * sp.Symbol(r"\mathrm{Var}[H_i]"))
 
 
 def mended_gradient_variance(num_examples: int = 4) -> Derivation:

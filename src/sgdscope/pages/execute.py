@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
     from papermill.exceptions import PapermillExecutionError
 
     changed = {name: value for name, value in values.items() if value != page.parameters[name].default}
-    notebook = page.notebook.copy()
+    notebook = deepcopy(page.notebook)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["sgdscope"] = {"page": page.name, "scale": label or scale}
     notebook.metadata.pop("jupytext", None)

@@ -78,7 +78,7 @@ def landing_figure(notebooks: Path) -> str:
                     html = "".join(output.get("data", {}).get("text/html", ""))
                     if "<svg" in html:
                         drawing = re.sub(r'<p class="sgd-download">.*?</p>', "", html, flags=re.DOTALL)
-                        caption = escape(cell["metadata"]["mystnb"]["figure"]["caption"])
+                        caption = escape(cell["metadata"]["mystnb"]["figure"].get("caption", ""))
                         return f'<figure class="sgd-landing">{drawing}<figcaption>{caption}</figcaption></figure>\n'
     return (
         f'<div class="sgd-missing"><strong>Not computed.</strong> The figure of {escape(Page(name).name)} is missing in this build.</div>\n'

@@ -189,3 +189,17 @@ def test_the_error_of_the_noise_is_the_largest_over_batch_sizes(monkeypatch):
         stability, "gradient_noise_closed_form", lambda gradients, size: right(gradients, size) * (1.01 if size == 3 else 1)
     )
     assert least_squares.measure_noise(config).table.enumeration_error.tolist() == pytest.approx([1 - 1 / 1.01])
+
+
+def test_noise_needs_as_many_directions_as_gradients():
+    with pytest.raises(InvalidInput, match="K from 25 gradients needs as many directions; the features of 'avila-like' span 3"):
+        few = stability.LeastSquares.of(torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(least_squares, "least_squares_problem", lambda *_: few)
+            least_squares.measure_noise(least_squares.Noise("avila-like", 40, 0))
+
+
+def test_descent_starts_at_one_even_where_the_left_side_is_zero():
+    config = least_squares.Descent("digits", 40, learning_rate=1.0, batch_size=40, num_steps=2, seed=0, num_replicas=2)
+    table = least_squares.descend(config).table
+    assert table.log_one_direction[0] == 0.0 and not table.log_one_direction.isna().any()

@@ -79,7 +79,7 @@ def test_training_that_diverges_says_so():
     ("arguments", "message"),
     [
         (("gaussian", 30, 4), "the small network needs labelled images or feature vectors, 'gaussian' has none. Use fashion_mnist_small"),
-        (("digits", 100, 65), "the small network takes 65 principal components, 'digits' has 64 features only"),
+        (("digits", 100, 65), "the small network takes 65 principal components, 100 examples of 'digits' have 64 only"),
     ],
 )
 def test_what_it_cannot_use_is_refused(arguments, message):
@@ -91,3 +91,8 @@ def test_text_is_refused(monkeypatch):
     monkeypatch.setattr(networks, "load_dataset", lambda name, **_: SimpleNamespace(x=("good", "bad"), y=[0, 1]))
     with pytest.raises(InvalidInput, match="needs labelled images or feature vectors, 'reviews' has none"):
         components_and_targets("reviews", 2, 1)
+
+
+def test_more_components_than_examples_are_refused():
+    with pytest.raises(InvalidInput, match="takes 20 principal components, 10 examples of 'digits' have 10 only"):
+        networks.components_and_targets("digits", 10, 20)

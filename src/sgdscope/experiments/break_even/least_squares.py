@@ -123,7 +123,7 @@ def descend_at_rates(configs: Sequence[Descent]) -> list[Result]:
             "sampled": free.along_top[:, i].numpy(),
             "typical": (2 * free.log_along_top[:, i]).exp().numpy(),
             "log_exact": exact.log_along_top[:, i].numpy(),
-            "log_one_direction": (steps * left_side[i].log()).numpy(),
+            "log_one_direction": torch.where(steps == 0, 0.0, steps * left_side[i].log()).numpy(),
         }
         diverged = int(free.diverged_at[i])
         results.append(Result(pd.DataFrame(table), status="finished" if diverged < 0 else "diverged", diverged_at=max(diverged, 0) or None))
@@ -158,6 +158,11 @@ def measure_noise(config: Noise) -> Result:
     problem = least_squares_problem(config.dataset, config.num_examples, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     rows, rate = problem.coordinates, config.learning_rate / problem.sharpness
+    if rows.shape[1] < config.num_gradients:
+        raise InvalidInput(
+            f"K from {config.num_gradients} gradients needs as many directions; the features of {config.dataset!r} span {rows.shape[1]}. "
+            "Use images, or more of them."
+        )
     point = torch.randn(rows.shape[1], generator=generator, dtype=torch.float64)
     table = []
     for step in range(config.num_steps + 1):

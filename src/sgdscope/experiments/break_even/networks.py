@@ -41,7 +41,7 @@ def components_and_targets(dataset: str, num_examples: int, components: int) -> 
     The target is 1 for the first half of the classes and -1 for the others.
 
     Raises:
-        InvalidInput: a data set without images or labels, or with fewer features than components.
+        InvalidInput: a data set without images or labels, or with fewer features or examples than components.
     """
     data = load_dataset(dataset, num_examples=num_examples, seed=0)
     if not isinstance(data.x, torch.Tensor) or data.y is None:
@@ -49,8 +49,10 @@ def components_and_targets(dataset: str, num_examples: int, components: int) -> 
             f"the small network needs labelled images or feature vectors, {dataset!r} has none. Use fashion_mnist_small, mnist, ..."
         )
     features = data.x.flatten(1).double()
-    if features.shape[1] < components:
-        raise InvalidInput(f"the small network takes {components} principal components, {dataset!r} has {features.shape[1]} features only.")
+    if (most := min(features.shape)) < components:
+        raise InvalidInput(
+            f"the small network takes {components} principal components, {len(features)} examples of {dataset!r} have {most} only."
+        )
     left, singular, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
     projected = left[:, :components] * singular[:components]
     targets = torch.where(data.y < len(data.classes) / 2, 1.0, -1.0).double()[:, None]

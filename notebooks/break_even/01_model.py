@@ -98,13 +98,13 @@ enumerated = collect(runs["enumeration"])
 # ## Simulated SGD obeys it
 #
 # Now we let SGD run, from many starts at once. Half of the examples have curvature $\lambda_H - s$ and half $\lambda_H + s$. Each cell of
-# {numref}`fig-phase-diagram` is one setting; its colour is the growth of the mean of $\psi^2$ a step, measured over five steps. The solid line
+# {numref}`fig-phase-diagram` is one setting; its colour is the growth of the mean of $\psi^2$ per step, measured over five steps. The solid line
 # is not fitted: it is where the left side of {eq}`eq-model-stable` equals 1. Below it and to its left the mean square shrinks, elsewhere it grows.
 
 # %%
 simulated = collect(runs["phase_diagram"])
 
-# %% mystnb={"figure": {"name": "fig-phase-diagram", "caption": "Where simulated SGD in one dimension is stable. Colour: measured growth of the mean square a step (blue shrinks, red grows). Solid line: Eq. 1 of the paper. Dashed line: where a typical trajectory stops shrinking. Between the two the mean square grows although almost every trajectory converges."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-phase-diagram", "caption": "Where simulated SGD in one dimension is stable. Colour: measured growth of the mean square per step (blue shrinks, red grows). Solid line: Eq. 1 of the paper. Dashed line: where a typical trajectory stops shrinking. Between the two the mean square grows although almost every trajectory converges."}} tags=["hide-input"]
 show(
     model_figures.draw_phase_diagram(simulated),
     name="phase-diagram",
@@ -117,7 +117,7 @@ show(
 # {numref}`fig-growth` shows the size of the measured factor, not only its sign. Settings of one batch size share their random mini-batches, so
 # their deviations are not independent: they form the stripes in the figure.
 
-# %% mystnb={"figure": {"name": "fig-growth", "caption": "How far the measured growth factor of the mean square a step is from the left side of Eq. 1, one point for each cell and seed."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-growth", "caption": "How far the measured growth factor of the mean square per step is from the left side of Eq. 1, one point for each cell and seed."}} tags=["hide-input"]
 show(
     model_figures.draw_growth(simulated),
     name="growth",

@@ -105,7 +105,15 @@ def summary_html(verdicts: Mapping[str, Record]) -> str:
     return f'<div class="sgd-bars">{"".join(rows)}</div>\n'
 
 
-def table_html(claims: Iterable[Claim], here: Mapping[str, Record], committed: Mapping[str, Record], scale: str, up: str) -> str:
+def table_html(
+    claims: Iterable[Claim],
+    here: Mapping[str, Record],
+    committed: Mapping[str, Record],
+    scale: str,
+    up: str,
+    *,
+    says: str = "what the paper says",
+) -> str:
     """All claims with the paper's numbers, ours at paper scale, ours in this build, and a link to the page.
 
     Args:
@@ -114,10 +122,11 @@ def table_html(claims: Iterable[Claim], here: Mapping[str, Record], committed: M
         committed: verdicts at paper scale.
         scale: scale of this build.
         up: path from the showing document to the root of the book, for links.
+        says: heading of the second column.
     """
     rows = "".join(_row(claim, here.get(claim.id), committed.get(claim.id), up) for claim in claims)
     return (
-        '<div class="sgd-table-wrap"><table class="sgd-table sgd-scorecard"><thead><tr><th>claim</th><th>what the paper says</th>'
+        '<div class="sgd-table-wrap"><table class="sgd-table sgd-scorecard"><thead><tr><th>claim</th><th>' + escape(says) + "</th>"
         f"<th>paper's numbers</th><th>paper scale</th><th>this build ({escape(scale)})</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
 

@@ -34,7 +34,7 @@ def fragments(scale: str, notebooks: Path) -> dict[str, str]:
     parts = {
         "scorecard_summary": scorecard.summary_html(committed),
         "scorecard_table": _by_paper(lambda paper: scorecard.table_html(_of(claims, paper), here, committed, scale, "../")),
-        "errata_table": _html(scorecard.table_html(errata, here, committed, scale, "../")),
+        "errata_table": _html(scorecard.table_html(errata, here, committed, scale, "../", says="the slip (reproduced: it is real)")),
         "pages": _html(status_table(notebooks)),
         "landing_figure": _html(landing_figure(notebooks)),
     }

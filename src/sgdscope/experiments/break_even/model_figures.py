@@ -36,7 +36,7 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
     drawing.supxlabel(rf"learning rate times sharpness, $\eta${SHARPNESS}", fontsize=10, color=INK)
     axes[0][0].set_ylabel(rf"spread of curvature, $s/${SHARPNESS}")
     bar = drawing.colorbar(mesh, ax=axes[0].tolist(), shrink=0.9, pad=0.02, ticks=[-1, -0.5, 0, 0.5, 1])
-    bar.set_label(r"log growth of $\mathrm{E}\,\psi^2$ a step")
+    bar.set_label(r"log growth of $\mathrm{E}\,\psi^2$ per step")
     bar.outline.set_visible(False)
     return drawing
 
@@ -50,7 +50,7 @@ def draw_growth(simulated: pd.DataFrame) -> Figure:
         axis.scatter(cells.left_side, deviation, s=6, color=colour, alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True)
     axis.axhline(0, color=INK, lw=1)
     axis.axvline(1, color=MUTED, lw=0.8, ls="--")
-    axis.set(xscale="log", xlabel="left side of Eq. 1", ylabel="measured growth a step\nagainst Eq. 1 (%)")
+    axis.set(xscale="log", xlabel="left side of Eq. 1", ylabel="measured growth per step\nagainst Eq. 1 (%)")
     drawing.legend(loc="outside lower center", ncols=3, markerscale=3)
     return drawing
 
@@ -64,7 +64,7 @@ def draw_stable_case(table: pd.DataFrame) -> Figure:
     axis.plot(steps, steps * np.log10(first.left_side), color=SERIES[1], label="exact mean square, left side of Eq. 1 to the power t")
     for i, (_, run) in enumerate(table.groupby("seed")):
         sampled = run.sampled_log_second_moment / np.log(10)
-        label = f"mean square of {int(run.num_replicas.iloc[0]):,} trajectories, a line a seed" if i == 0 else None
+        label = f"mean square of {int(run.num_replicas.iloc[0]):,} trajectories, one line per seed" if i == 0 else None
         axis.plot([0, *run.steps], [0, *sampled], "o-", lw=0.9, ms=4, color=MUTED, label=label)
     typical = 2 * steps * first.exponent / np.log(10)
     axis.plot(steps, typical, color=SERIES[0], ls="--", label=r"typical trajectory, $\exp(2\,t\,E\,\log|1-\eta H|)$")

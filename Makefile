@@ -1,5 +1,6 @@
 # make book [SCALE=smoke|quick|paper]    execute all pages and build the HTML book
 # make runs SCALE=paper [PAGE=break_even/01_model] [SHARDS=8] [PROFILE=profiles/slurm]    compute runs without pages
+# (both: FLAGS=... goes to snakemake, such as FLAGS=-n, which only says what would be done)
 # make test | lint | bench | check-book | clean | lock
 PYTHON ?= python3
 SCALE  ?= quick
@@ -7,6 +8,7 @@ CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 SHARDS ?= 1
 PAGE   ?=
 PROFILE ?=
+FLAGS  ?=
 
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1
@@ -14,16 +16,17 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --rerun-triggers mtime input params --quiet rules host --config scale=$(SCALE)
+# Snakemake's own lock outlives a killed process; tools/alone.py holds one that does not.
+SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --rerun-triggers mtime input params --keep-going $(FLAGS)
 
 .PHONY: book runs test lint bench check-book clean lock
 
 book: .venv/.ready
-	$(SNAKEMAKE) --cores $(CORES) book
+	@$(BIN)/python tools/alone.py build/book-$(SCALE).lock $(SNAKEMAKE) --cores $(CORES) --quiet host reason rules --config scale=$(SCALE) -- book
 	@echo "The book is at $(CURDIR)/build/$(SCALE)-html/_build/html/index.html"
 
 runs: .venv/.ready
-	$(SNAKEMAKE) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES)) --forcerun compute --config scale=$(SCALE) page=$(PAGE) shards=$(SHARDS) -- runs
+	@$(SNAKEMAKE) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES)) --quiet host reason --forcerun compute --config scale=$(SCALE) page=$(PAGE) shards=$(SHARDS) -- runs
 
 test: .venv/.ready
 	$(BIN)/pytest -n $(CORES) --dist loadfile -m "not browser"
@@ -43,10 +46,11 @@ check-book: .venv/.ready
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "sgdscope needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11"; exit 1; }
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "installing the exact versions of requirements.lock into .venv (minutes; PyTorch is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 # New exact versions, from pyproject.toml's ranges, in a fresh environment; PyTorch first, so that its version is ours.
 TORCH ?= 2.13.0

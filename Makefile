@@ -1,7 +1,7 @@
 # make book [SCALE=smoke|quick|paper]    execute all pages and build the HTML book
 # make runs SCALE=paper [PAGE=break_even/01_model] [SHARDS=8] [PROFILE=profiles/slurm]    compute runs without pages
 # (both: FLAGS=... goes to snakemake, such as FLAGS=-n, which only says what would be done)
-# make test | lint | bench | check-book | clean | lock
+# make test | lint | check-book | clean | lock
 PYTHON ?= python3
 SCALE  ?= quick
 CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Snakemake's own lock outlives a killed process; tools/alone.py holds one that does not.
 SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --rerun-triggers mtime input params --keep-going $(FLAGS)
 
-.PHONY: book runs test lint bench check-book clean lock
+.PHONY: book runs test lint check-book clean lock
 
 book: .venv/.ready
 	@$(BIN)/python tools/alone.py build/book-$(SCALE).lock $(SNAKEMAKE) --cores $(CORES) --quiet host reason rules --config scale=$(SCALE) -- book
@@ -34,9 +34,6 @@ test: .venv/.ready
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-
-bench: .venv/.ready
-	$(BIN)/python -m benchmarks
 
 # The built book in headless Chromium: links, alt text, console, network, search, dark mode, phone width.
 check-book: .venv/.ready

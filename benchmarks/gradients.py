@@ -127,7 +127,9 @@ def dense_row(case: str, floor: float, *, repeats: int) -> Row:
         "vmap": by_vmap(model, x, y),
         "loop": by_loop(model, x, y),
     }
-    return row(f"dense per-example gradients, {CASES[case][3]}, N = {len(x):,}", side_by_side(calls, repeats=repeats), floor, missing=MISSING)
+    return row(
+        f"dense per-example gradients, {CASES[case][3]}, N = {len(x):,}", side_by_side(calls, repeats=repeats), floor, missing=MISSING
+    )
 
 
 def history_row(*, repeats: int) -> Row:

@@ -139,7 +139,11 @@ def report(name: str, rows: Sequence[Row]) -> None:
         print(f"  {line.work} [{line.unit_name} {line.unit:.0f} ms]")
         print(f"    ours {line.ours:.2f} ({low:.2f} to {high:.2f}), floor {line.floor:g}: {met};  peers: {peers or 'none'}")
         if line.memory is not None:
-            met = "" if line.memory_floor is None else f", floor {line.memory_floor:g}: " + ("met" if line.memory <= line.memory_floor else "MISSED")
+            met = (
+                ""
+                if line.memory_floor is None
+                else f", floor {line.memory_floor:g}: " + ("met" if line.memory <= line.memory_floor else "MISSED")
+            )
             print(f"    peak memory {line.memory:.0f} MiB{met}")
         if line.note:
             print(f"    {line.note}")

@@ -60,7 +60,10 @@ def axes_of(one: list[Use], two: list[Use]) -> list[UseAxes]:
         )
     found = []
     for a, b in zip(one, two, strict=True):
-        inputs = [axis_of(a.layer, *(leaf.shape if isinstance(leaf, Tensor) else None for leaf in pair)) for pair in zip(a.inputs, b.inputs, strict=True)]
+        inputs = [
+            axis_of(a.layer, *(leaf.shape if isinstance(leaf, Tensor) else None for leaf in pair))
+            for pair in zip(a.inputs, b.inputs, strict=True)
+        ]
         outputs = [axis_of(a.layer, *pair) for pair in zip(a.shapes, b.shapes, strict=True)]
         found.append(UseAxes(a.layer, tuple(inputs), tuple(outputs)))
     return found

@@ -63,7 +63,10 @@ def _watching(model: nn.Module, layers: Iterable[str], uses: list[Use]) -> Itera
                     name,
                     spec,
                     [_detached(leaf) for leaf in inputs],
-                    [torch.autograd.graph.get_gradient_edge(leaf) if yes else None for leaf, yes in zip(outputs, with_gradient, strict=True)],
+                    [
+                        torch.autograd.graph.get_gradient_edge(leaf) if yes else None
+                        for leaf, yes in zip(outputs, with_gradient, strict=True)
+                    ],
                     [leaf.shape if isinstance(leaf, Tensor) else None for leaf in outputs],
                     [_version(leaf) for leaf in inputs],
                     [None] * len(outputs),
@@ -85,12 +88,20 @@ def _watching(model: nn.Module, layers: Iterable[str], uses: list[Use]) -> Itera
 def forward(
     model: nn.Module, loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int, layers: Iterable[str] = ()
 ) -> tuple[Tensor, list[Use]]:
-    """Losses (N,) with their graph, and the uses of the named modules in the order of their ends."""
+    """Losses (N,) with their graph, and the uses of the named modules in the order of their ends.
+
+    Raises:
+        InvalidInput: losses that are no (N,) finite numbers, or depend on no trainable parameter.
+    """
     uses: list[Use] = []
     with torch.inference_mode(False), torch.enable_grad():
         with _watching(model, layers, uses):
             outputs = call(model, x)
         losses = losses_of(loss, outputs, y, num_examples)
+    if not losses.requires_grad:
+        raise InvalidInput(
+            "losses must depend on trainable parameters; these have no gradient. Does the model or the loss detach or convert to numpy?"
+        )
     return losses, uses
 
 
@@ -103,8 +114,6 @@ def capture(
         InvalidInput: losses that are no (N,) finite numbers or depend on no trainable parameter; NaN gradients; a layer's input overwritten.
     """
     losses, uses = forward(model, loss, x, y, num_examples, layers)
-    if not losses.requires_grad:
-        raise InvalidInput("losses must depend on trainable parameters; these have no gradient. Does the model or the loss detach or convert to numpy?")
     edges = [edge for use in uses for edge in use.edges if edge is not None]
     if not edges:
         return uses

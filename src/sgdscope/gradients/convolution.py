@@ -93,6 +93,10 @@ class Patches(Factor):
             block = blocks[which.start * groups : which.stop * groups]
             torch.bmm(self.gradients_of(which).flatten(0, 1), self.patches(which).flatten(0, 1).transpose(1, 2), out=block)
 
+    def part(self, which: slice) -> Patches:
+        """Some of the examples."""
+        return Patches(self.inputs[which], self.gradients[which], self.geometry)
+
     def to(self, dtype: torch.dtype) -> Patches:
         """The factors in another dtype."""
         return self if self.inputs.dtype == dtype else Patches(self.inputs.to(dtype), self.gradients.to(dtype), self.geometry)

@@ -28,6 +28,7 @@ class Factor:
 
     num_examples: int
     size: int  # p
+    positions: int = 1  # at which the parameter is used for one example
     nbytes: int
     dtype: torch.dtype
 
@@ -38,6 +39,10 @@ class Factor:
     def write(self, out: Tensor) -> None:
         """Writes the rows into ``out`` (n, p)."""
         out.copy_(self.rows())
+
+    def part(self, which: slice) -> Factor:
+        """Some of the examples, as views."""
+        raise NotImplementedError
 
     def to(self, dtype: torch.dtype) -> Factor:
         """The same with its tensors in another floating dtype."""
@@ -77,6 +82,10 @@ class Rows(Factor):
         """(n, p), no copy."""
         return self.matrix
 
+    def part(self, which: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.matrix[which])
+
     def to(self, dtype: torch.dtype) -> Rows:
         """The matrix in another dtype."""
         return self if self.matrix.dtype == dtype else Rows(self.matrix.to(dtype))
@@ -115,6 +124,10 @@ class Outer(Factor):
         else:
             out.copy_(self.rows())
 
+    def part(self, which: slice) -> Outer:
+        """Some of the examples."""
+        return Outer(self.inputs[which], self.gradients[which])
+
     def to(self, dtype: torch.dtype) -> Outer:
         """The factors in another dtype."""
         return self if self.inputs.dtype == dtype else Outer(self.inputs.to(dtype), self.gradients.to(dtype))
@@ -150,7 +163,9 @@ class Outer(Factor):
     def add_gram(self, other: Outer, out: Tensor, products: Products) -> None:
         """``(A A^T) o (D D^T)``, summed over pairs of positions."""
         if self.positions == other.positions == 1:
-            out.addcmul_(inner(self.inputs[:, 0], other.inputs[:, 0], products), inner(self.gradients[:, 0], other.gradients[:, 0], products))
+            out.addcmul_(
+                inner(self.inputs[:, 0], other.inputs[:, 0], products), inner(self.gradients[:, 0], other.gradients[:, 0], products)
+            )
         else:
             add_pairs(out, self.positions, other.positions, self._pairs(other))
 
@@ -176,6 +191,10 @@ class Tokens(Factor):
         width = self.gradients.shape[2]
         rows = self.gradients.new_zeros(self.num_examples, self.num_embeddings, width)
         return rows.scatter_add_(1, self.tokens[:, :, None].expand(-1, -1, width), self.gradients).flatten(1)
+
+    def part(self, which: slice) -> Tokens:
+        """Some of the examples."""
+        return Tokens(self.tokens[which], self.gradients[which], self.num_embeddings)
 
     def to(self, dtype: torch.dtype) -> Tokens:
         """The gradients in another dtype."""
@@ -216,6 +235,7 @@ class Total(Factor):
     def __init__(self, parts: list[Factor]):
         self.parts = parts
         self.num_examples, self.size = parts[0].num_examples, parts[0].size
+        self.positions = sum(part.positions for part in parts)
         self.nbytes, self.dtype = sum(part.nbytes for part in parts), parts[0].dtype
 
     def rows(self) -> Tensor:
@@ -224,6 +244,10 @@ class Total(Factor):
         for part in self.parts[1:]:
             total += part.rows()
         return total
+
+    def part(self, which: slice) -> Total:
+        """Some of the examples of each part."""
+        return Total([part.part(which) for part in self.parts])
 
     def to(self, dtype: torch.dtype) -> Total:
         """Each part in another dtype."""

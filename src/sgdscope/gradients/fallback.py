@@ -42,15 +42,17 @@ def layer_gradients(module: nn.Module, names: Sequence[str], use: Use, axes: Use
         _, pull = vjp(lambda values: run(values, own), parameters)
         return pull(tuple(gradient))[0]
 
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "performance drop because we have not yet implemented the batching rule"
         if type(module) not in ALONE:
             try:
-                found = vmap(one)(inputs, gradients)
+                with torch.no_grad():  # vjp tracks its own arguments; the other parameters need no graph
+                    found = vmap(one)(inputs, gradients)
                 return [found[name] for name in names]
             except RuntimeError:  # an operation without a batching rule
                 pass
-        return _one_by_one(run, parameters, inputs, gradients, num_examples)
+        with torch.enable_grad():
+            return _one_by_one(run, parameters, inputs, gradients, num_examples)
 
 
 def _one_by_one(run, parameters: dict[str, Tensor], inputs: list[Tensor], gradients: list[Tensor], num_examples: int) -> list[Tensor]:

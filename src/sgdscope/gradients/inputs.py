@@ -89,11 +89,17 @@ def _check_kinds(model: nn.Module, tensors: list[tuple[str, Tensor]]) -> None:
     everything = [*model.named_parameters(), *model.named_buffers(), *tensors]
     for what, kinds, advice in (
         ("device", {name: tensor.device for name, tensor in everything}, "Move them with .to(device)."),
-        ("floating dtype", {name: tensor.dtype for name, tensor in everything if tensor.is_floating_point()}, "Convert them with .to(dtype)."),
+        (
+            "floating dtype",
+            {name: tensor.dtype for name, tensor in everything if tensor.is_floating_point()},
+            "Convert them with .to(dtype).",
+        ),
     ):
         if len(set(kinds.values())) > 1:
-            first = {kind: name for name, kind in reversed(kinds.items())}
-            listed = ", ".join(f"{name} on {kind}" if what == "device" else f"{name} of {kind}" for kind, name in reversed(first.items()))
+            first: dict[object, str] = {}
+            for name, kind in kinds.items():
+                first.setdefault(kind, name)
+            listed = ", ".join(f"{name} on {kind}" if what == "device" else f"{name} of {kind}" for kind, name in first.items())
             raise InvalidInput(f"parameters, buffers, x and y must have one {what}; {listed} came. {advice}")
     for name, tensor in tensors:
         if tensor.is_complex():

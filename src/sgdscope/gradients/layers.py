@@ -19,7 +19,12 @@ def factors_of(module: nn.Module, owned: Mapping[str, int], use: Use, axes: UseA
     """Factors of the parameters ``owned`` (name in the module: index) for one use of a layer."""
     if all(gradient is None for gradient in use.gradients):
         return {}
-    if set(owned) <= {"weight", "bias"} and axes.inputs and axes.inputs[0] is not None and sum(axis is not None for axis in axes.inputs) == 1:
+    if (
+        set(owned) <= {"weight", "bias"}
+        and axes.inputs
+        and axes.inputs[0] is not None
+        and sum(axis is not None for axis in axes.inputs) == 1
+    ):
         forward = type(module).forward
         if forward is nn.Linear.forward:
             return _linear(owned, *_inputs_and_gradients(use, axes, num_examples))

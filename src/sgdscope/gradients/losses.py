@@ -28,7 +28,9 @@ Loss: TypeAlias = str | Callable[[object, object], Tensor]
 def _cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.dim() != 1 or outputs.dim() != 2:
         came = f"outputs {tuple(outputs.shape)}, y {_describe(y)}"
-        raise InvalidInput(f"cross_entropy takes outputs (N, classes) and labels y (N,) of int64; {came} came. Pass y.long(), or a callable.")
+        raise InvalidInput(
+            f"cross_entropy takes outputs (N, classes) and labels y (N,) of int64; {came} came. Pass y.long(), or a callable."
+        )
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= outputs.shape[1]:
         bad = low if low < 0 else high
@@ -94,7 +96,9 @@ def losses_of(loss: Callable[[object, object], Tensor], outputs: object, y: obje
         InvalidInput: a named loss on outputs that are no tensor, another shape than (N,), not floating, NaN or infinite, labels that torch refuses.
     """
     if loss in LOSSES.values() and not (isinstance(outputs, Tensor) and outputs.shape[:1] == (num_examples,)):
-        raise InvalidInput(f"a named loss takes one tensor of outputs (N, ...); {_describe(outputs)} came. Pass a callable (outputs, y) -> (N,).")
+        raise InvalidInput(
+            f"a named loss takes one tensor of outputs (N, ...); {_describe(outputs)} came. Pass a callable (outputs, y) -> (N,)."
+        )
     try:
         losses = loss(outputs, y)
     except IndexError as error:  # F.cross_entropy: "Target 10 is out of bounds."

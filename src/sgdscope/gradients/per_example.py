@@ -38,7 +38,9 @@ class PerExampleGradients:
         chunk: examples in one pass through the model.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, loss: Callable, x: Examples, y: Examples, num_examples: int, memory: int, form: str, chunk: int):
+    def __init__(
+        self, model: nn.Module, plan: Plan, loss: Callable, x: Examples, y: Examples, num_examples: int, memory: int, form: str, chunk: int
+    ):
         self._plan, self._loss, self._x, self._y = plan, loss, x, y
         self._form, self._memory = form, memory
         self._versions = versions(x, y)
@@ -206,6 +208,22 @@ class PerExampleGradients:
                     out[chunk.place, columns] = 0
         return out
 
+    def blocks(self) -> Iterator[tuple[Tensor, slice]]:
+        """Rows (n, d) of the dense matrix with their place, within a quarter of the budget. One buffer serves all: do not keep them."""
+        size = min(self.chunk, max(1, self._memory // (4 * self.shape[1] * self.dtype.itemsize)))
+        buffer = torch.empty(size, self.shape[1], dtype=self.dtype, device=self.device)
+        for chunk in self._pass():
+            length = chunk.place.stop - chunk.place.start
+            for start in range(0, length, size):
+                which = slice(start, min(start + size, length))
+                rows = buffer[: which.stop - which.start]
+                for i, columns in enumerate(self._plan.columns):
+                    if i in chunk.factors:
+                        chunk.factors[i].part(which).write(rows[:, columns])
+                    else:
+                        rows[:, columns] = 0
+                yield rows, slice(chunk.place.start + which.start, chunk.place.start + which.stop)
+
     def _check(self, vector: Tensor, length: int, what: str) -> None:
         if not isinstance(vector, Tensor) or vector.dim() not in (1, 2) or vector.shape[0] != length:
             came = tuple(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
@@ -229,7 +247,9 @@ class Transposed:
 
 def _finite(result: Tensor, what: str) -> Tensor:
     if not torch.isfinite(result).all():
-        raise InvalidInput(f"{what} must be finite; NaN or infinite values came out of finite losses. Gradients overflow: use float64 or a smaller loss.")
+        raise InvalidInput(
+            f"{what} must be finite; NaN or infinite values came out of finite losses. Gradients overflow: use float64 or a smaller loss."
+        )
     return result
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients.axes import UseAxes, axes_of
-from sgdscope.gradients.capture import Use, capture, forward
+from sgdscope.gradients.capture import capture, forward
 from sgdscope.gradients.factors import Factor
 from sgdscope.gradients.inputs import Examples, leaves, take
 from sgdscope.gradients.layers import add_up, factors_of, smaller_bytes
@@ -34,6 +34,7 @@ class Plan:
         columns: theirs in the flattened gradient.
         layers: name of a module -> (name of a parameter in it -> index); which module each parameter is taken from.
         uses: axes of all uses of these modules in one forward pass, in their order.
+        multiplications: in the forward pass of one example: the entries of each weight times its positions.
         bytes_captured: bytes of inputs and output gradients of one example.
         bytes_kept: form -> bytes of factors that are kept of one example.
     """
@@ -43,6 +44,7 @@ class Plan:
     columns: list[slice]
     layers: dict[str, dict[str, int]]
     uses: list[UseAxes]
+    multiplications: int = 0
     bytes_captured: int = 0
     bytes_kept: dict[str, int] = field(default_factory=dict)
 
@@ -172,23 +174,28 @@ def _compare(model, parameters: list[nn.Parameter], plan: Plan, loss, x, y, num_
     losses, _ = forward(model, loss, x, y, number)
     generator = torch.Generator().manual_seed(0)
     weights = (1 + torch.rand(number, generator=generator)).to(losses)
-    expected = torch.autograd.grad(losses @ weights, parameters, allow_unused=True)
+    expected = torch.autograd.grad(losses, parameters, weights, allow_unused=True)
     found, captured = factors(model, plan, loss, x, y, number, "factored")
     plan.bytes_captured = -(-captured // number)
+    plan.multiplications = sum(factor.positions * factor.size for factor in found.values())
     for form in ("auto", "factored", "materialised"):
         plan.bytes_kept[form] = -(-sum(smaller_bytes(factor, form) for factor in found.values()) // number)
+    whole = max((float(gradient.norm()) for gradient in expected if gradient is not None), default=0.0)
+    rounding = 200 * torch.finfo(losses.dtype).eps * whole  # gradients that cancel to zero: a bias before a norm, keys of attention
     for i, (name, gradient) in enumerate(zip(plan.names, expected, strict=True)):
-        ours, size = gradient.new_zeros(()) if gradient is not None else 0, 0.0
+        ours = theirs = torch.zeros(parameters[i].numel(), dtype=losses.dtype, device=losses.device)
+        size = 0.0
         if i in found:
             ours = found[i].rmatvec(weights)
-            size = float((found[i].squared_norms().clamp_min(0) @ weights.square()).sqrt())
-        theirs = 0 if gradient is None else (gradient.to_dense() if gradient.is_sparse else gradient).flatten()
-        difference = float(torch.as_tensor(ours - theirs).norm())
-        if not difference <= _tolerance(losses) * max(size, float(torch.as_tensor(theirs, dtype=losses.dtype).norm())):
+            size = float(found[i].squared_norms().clamp_min(0).dot(weights.square()).sqrt())
+        if gradient is not None:
+            theirs = (gradient.to_dense() if gradient.is_sparse else gradient).flatten()
+        difference, norm = float((ours - theirs).norm()), float(theirs.norm())
+        if not difference <= max(rounding, _tolerance(losses) * max(size, norm)):
             raise InvalidInput(
                 f"parameter {name!r} must be used only by calling the module that holds it, with the examples in order; its per-example gradients "
-                f"miss autograd's sum by {difference:.3g} (norm {float(torch.as_tensor(theirs, dtype=losses.dtype).norm()):.3g}). Is it tied to "
-                "another layer, or used by a functional call, or are examples and positions mixed? Call the module itself."
+                f"miss autograd's sum by {difference:.3g} (norm {norm:.3g}). Is it tied to another layer, or used by a functional call, or are "
+                "examples and positions mixed? Call the module itself."
             )
 
 
@@ -212,7 +219,9 @@ def plan_of(model: nn.Module, loss: Callable[[object, object], Tensor], x: Examp
         return make_plan(model, loss, x, y, num_examples)
     shapes = tuple((name, tensor.shape[1:], tensor.dtype) for name, tensor in [*leaves(x, "x"), *leaves(y, "y")])
     modules = tuple((name, type(module), module.training) for name, module in model.named_modules())
-    parameters = tuple((name, id(p), p.shape, p.dtype, p.device, p.requires_grad) for name, p in model.named_parameters(remove_duplicate=False))
+    parameters = tuple(
+        (name, id(p), p.shape, p.dtype, p.device, p.requires_grad) for name, p in model.named_parameters(remove_duplicate=False)
+    )
     key = (which, num_examples == 1, shapes, modules, parameters)
     if key not in plans:
         plans[key] = make_plan(model, loss, x, y, num_examples)

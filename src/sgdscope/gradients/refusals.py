@@ -19,7 +19,9 @@ def check_modules(model: nn.Module) -> None:
             trainable parameters, an autocast region, not a module.
     """
     if not isinstance(model, nn.Module):
-        raise InvalidInput(f"model must be a torch.nn.Module; {type(model).__name__} came. Wrap a function in a module with its parameters.")
+        raise InvalidInput(
+            f"model must be a torch.nn.Module; {type(model).__name__} came. Wrap a function in a module with its parameters."
+        )
     for name, module in model.named_modules():
         _check(name, module)
     parameters = list(model.named_parameters())
@@ -55,5 +57,7 @@ def _check(name: str, module: nn.Module) -> None:
     if isinstance(module, nn.RReLU) and module.training:
         raise InvalidInput(f"the loss must be a fixed function of the parameters; {where} is random in training mode. Call model.eval().")
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and (module.max_norm is not None or module.scale_grad_by_freq):
-        which = "max_norm rescales its weight in each forward pass" if module.max_norm is not None else "scale_grad_by_freq mixes the examples"
+        which = (
+            "max_norm rescales its weight in each forward pass" if module.max_norm is not None else "scale_grad_by_freq mixes the examples"
+        )
         raise InvalidInput(f"layers must not change while they are measured or mix examples; {where}: {which}. Switch that off.")

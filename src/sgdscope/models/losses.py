@@ -25,12 +25,18 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y).square().flatten(1).sum(1) / 2 if outputs.dim() > 1 else (outputs - y).square() / 2
 
 
-def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """(N,) mean over the outputs of ``(outputs_j - y_j)^2``, as PyTorch's MSELoss on one example."""
+def mse(outputs: Tensor, y: Tensor) -> Tensor:
+    """(N,) ``(1/K) sum_j (outputs_j - y_j)^2``: the mean over K outputs, as `torch.nn.functional.mse_loss` of one example."""
     return (outputs - y).square().flatten(1).mean(1) if outputs.dim() > 1 else (outputs - y).square()
 
 
-_LOSSES = {"cross_entropy": cross_entropy, "squared_error": squared_error, "mean_squared_error": mean_squared_error}
+def binary_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """(N,) ``sum_j log(1 + exp(outputs_j)) - y_j outputs_j`` in nats, for logits and targets from 0 to 1 of the same shape and type."""
+    values = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
+    return values.flatten(1).sum(1) if outputs.dim() > 1 else values
+
+
+_LOSSES = {"cross_entropy": cross_entropy, "squared_error": squared_error, "mse": mse, "binary_cross_entropy": binary_cross_entropy}
 
 
 def losses() -> tuple[str, ...]:
@@ -55,7 +61,7 @@ def per_example(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
         raise InvalidInput(f"loss must be a name ({', '.join(_LOSSES)}) or a function of outputs and targets, got {type(loss).__name__}.")
 
     def checked(outputs: Tensor, y: Tensor) -> Tensor:
-        if function in (squared_error, mean_squared_error) and outputs.shape != y.shape:
+        if function in (squared_error, mse, binary_cross_entropy) and outputs.shape != y.shape:
             raise InvalidInput(f"{loss} needs targets of the outputs' shape {tuple(outputs.shape)}, got {tuple(y.shape)}.")
         values = function(outputs, y)
         if not isinstance(values, Tensor) or values.shape != (len(y),):

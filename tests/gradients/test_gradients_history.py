@@ -1,3 +1,4 @@
+# ruff: noqa: E501, E731  (tables of cases and messages, one line each)
 """Histories against loops over the same mini-batches, laws of the draws, and unbiasedness."""
 
 import sys
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from twins import case, cross_entropy, generator, loop
+from torch import nn
+from twins import case, cross_entropy, generator, loop, seeded, size
 
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients import draw_batches, gradient_history
@@ -45,9 +47,6 @@ def test_the_loop(batch_size, num_draws, scheme, method, memory):
 
 
 def test_dicts_and_a_frozen_layer():
-    from twins import seeded, size
-    from torch import nn
-
     class Net(nn.Module):
         def __init__(self):
             super().__init__()

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, E731  (tables of cases and messages, one line each)
 """Per-example gradients against a loop of autograd.grad in float64: a table of models, and layer settings by hypothesis."""
 
 import sys

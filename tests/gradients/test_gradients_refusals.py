@@ -1,3 +1,4 @@
+# ruff: noqa: E501, E731  (tables of cases and messages, one line each)
 """What is refused, and that the message says what was expected, what came and what to do."""
 
 import sys
@@ -71,39 +72,99 @@ def nan(x):
 
 
 X, Y = data()
-LENGTHY = [
-    ("batch norm", lambda: of(net(nn.BatchNorm1d(4)).train(), "cross_entropy", X, Y), r"batch norm must use fixed statistics; BatchNorm1d '1' is in training mode.*model\.eval\(\)"),
-    ("no statistics", lambda: of(net(nn.BatchNorm1d(4, track_running_stats=False)).eval(), "cross_entropy", X, Y), r"BatchNorm1d '1' has no running statistics"),
-    ("instance norm", lambda: of(nn.Sequential(nn.InstanceNorm2d(2, track_running_stats=True), nn.Linear(4, 4)), "cross_entropy", X, Y), "updates running statistics"),
-    ("dropout", lambda: of(net(nn.Dropout(0.3)).train(), "cross_entropy", X, Y), r"Dropout '1' drops a random share of 0\.3 in training mode.*eval"),
+CALLS = [
+    (
+        "batch norm",
+        lambda: of(net(nn.BatchNorm1d(4)).train(), "cross_entropy", X, Y),
+        r"batch norm must use fixed statistics; BatchNorm1d '1' is in training mode.*model\.eval\(\)",
+    ),
+    (
+        "no statistics",
+        lambda: of(net(nn.BatchNorm1d(4, track_running_stats=False)).eval(), "cross_entropy", X, Y),
+        r"BatchNorm1d '1' has no running statistics",
+    ),
+    (
+        "instance norm",
+        lambda: of(nn.Sequential(nn.InstanceNorm2d(2, track_running_stats=True), nn.Linear(4, 4)), "cross_entropy", X, Y),
+        "updates running statistics",
+    ),
+    (
+        "dropout",
+        lambda: of(net(nn.Dropout(0.3)).train(), "cross_entropy", X, Y),
+        r"Dropout '1' drops a random share of 0\.3 in training mode.*eval",
+    ),
     ("lstm dropout", lambda: of(nn.LSTM(4, 4, 2, dropout=0.5), "cross_entropy", X, Y), r"LSTM '' drops a random share of 0\.5"),
     ("attention dropout", lambda: of(nn.MultiheadAttention(4, 2, dropout=0.5), "cross_entropy", X, Y), "drops a random share"),
-    ("functional dropout", lambda: of(seeded(lambda: Steps(lambda s, x: F.dropout(s.a(x), 0.5), a=nn.Linear(4, 4))), "cross_entropy", X, Y), "the same two examples gave the losses .* and then .*functional dropout"),
+    (
+        "functional dropout",
+        lambda: of(seeded(lambda: Steps(lambda s, x: F.dropout(s.a(x), 0.5), a=nn.Linear(4, 4))), "cross_entropy", X, Y),
+        "the same two examples gave the losses .* and then .*functional dropout",
+    ),
     ("scalar", lambda: of(net(), F.cross_entropy, X, Y), r'one number per example, shape \(2,\); a scalar.*reduction="none"'),
     ("scalar module", lambda: of(net(), nn.CrossEntropyLoss(), X, Y), "one number per example.*a scalar of torch.float64 came"),
     ("wrong shape", lambda: of(net(), lambda o, y: o, X, Y), r"one number per example, shape \(2,\); \(2, 4\) of torch.float64 came"),
     ("not a tensor", lambda: of(net(), lambda o, y: [0.0], X, Y), "one number per example.*list came"),
-    ("accuracy", lambda: of(net(), lambda o, y: (o.argmax(1) == y).long(), X, Y), "losses must be floating-point numbers; torch.int64 came"),
+    (
+        "accuracy",
+        lambda: of(net(), lambda o, y: (o.argmax(1) == y).long(), X, Y),
+        "losses must be floating-point numbers; torch.int64 came",
+    ),
     ("NaN loss", lambda: of(net(), lambda o, y: o.sum(1).sub(1e9).log(), X, Y), "losses must be finite; 2 of 2 are NaN"),
     ("detached", lambda: of(net(), lambda o, y: o.detach().sum(1), X, Y), "losses must depend on trainable parameters"),
-    ("coupled model", lambda: of(net(Centred()), "cross_entropy", X, Y), r"each loss must depend on its own example only; two examples gave the losses .* together and .* alone"),
+    (
+        "coupled model",
+        lambda: of(net(Centred()), "cross_entropy", X, Y),
+        r"each loss must depend on its own example only; two examples gave the losses .* together and .* alone",
+    ),
     ("coupled loss", lambda: of(net(), lambda o, y: cross_entropy(o, y) / cross_entropy(o, y).sum(), X, Y), "own example only"),
-    ("functional use", lambda: of(functional_weight(), "cross_entropy", X, Y), r"parameter 'first\.weight' must be used only by calling the module.*Is it tied"),
-    ("only functional", lambda: of(functional_only(), "cross_entropy", X, Y), r"parameter 'inner\.weight' must be used only|losses must depend"),
-    ("penalty", lambda: (lambda m: of(m, lambda o, y: cross_entropy(o, y) + m[0].weight.square().sum(), X, Y))(net()), r"parameter '0\.weight' must be used only"),
+    (
+        "functional use",
+        lambda: of(functional_weight(), "cross_entropy", X, Y),
+        r"parameter 'first\.weight' must be used only by calling the module.*Is it tied",
+    ),
+    (
+        "only functional",
+        lambda: of(functional_only(), "cross_entropy", X, Y),
+        r"parameter 'inner\.weight' must be used only|losses must depend",
+    ),
+    (
+        "penalty",
+        lambda: (lambda m: of(m, lambda o, y: cross_entropy(o, y) + m[0].weight.square().sum(), X, Y))(net()),
+        r"parameter '0\.weight' must be used only",
+    ),
     ("positions first", lambda: of(seeded(SwappedAxes), "cross_entropy", X, Y), r"parameter 'line\.weight'.*positions mixed"),
     ("loop over examples", lambda: of(seeded(PerExampleLoop), "cross_entropy", X, Y), "the same layers for any number of examples"),
-    ("integers", lambda: of(net(), "cross_entropy", torch.ones(6, 4, dtype=torch.int64), Y), r"x must have the dtype that the model takes; x is torch.int64.*x\.float\(\)"),
+    (
+        "integers",
+        lambda: of(net(), "cross_entropy", torch.ones(6, 4, dtype=torch.int64), Y),
+        r"x must have the dtype that the model takes; x is torch.int64.*x\.float\(\)",
+    ),
     ("NaN input", lambda: of(net(), "cross_entropy", nan(X), Y), "x must be finite; 1 of 6 examples hold NaN"),
-    ("NaN gradients", lambda: of(net(RootAtZero()), "cross_entropy", X, Y), "gradients must be finite; NaN or infinite values came at the output of layer '0'"),
+    (
+        "NaN gradients",
+        lambda: of(net(RootAtZero()), "cross_entropy", X, Y),
+        "gradients must be finite; NaN or infinite values came at the output of layer '0'",
+    ),
     ("labels", lambda: of(net(), "cross_entropy", X, Y + 1), r"labels must lie in 0\.\.3.*4 outputs; 4 came"),
     ("negative labels", lambda: of(net(), "cross_entropy", X, Y - 1), r"labels must lie in 0\.\.3.*-1 came"),
-    ("labels of a callable", lambda: of(net(), cross_entropy, X, Y + 7), "labels must lie within the outputs of the model; the loss says: Target"),
+    (
+        "labels of a callable",
+        lambda: of(net(), cross_entropy, X, Y + 7),
+        "labels must lie within the outputs of the model; the loss says: Target",
+    ),
     ("float labels", lambda: of(net(), "cross_entropy", X, Y.double()), r"labels y \(N,\) of int64; .*float64 came"),
     ("targets", lambda: of(net(), "mse", X, X[:, :3]), r"mse takes targets of the shape and dtype of the outputs, \(2, 4\).*\(2, 3\)"),
-    ("mixed dtypes", lambda: of(net(), "cross_entropy", X.float(), Y), r"must have one floating dtype; .*of torch.float64, x of torch.float32 came"),
+    (
+        "mixed dtypes",
+        lambda: of(net(), "cross_entropy", X.float(), Y),
+        r"must have one floating dtype; .*of torch.float64, x of torch.float32 came",
+    ),
     ("mixed target", lambda: of(net(), "mse", X, X.float()), "one floating dtype.*y of torch.float32"),
-    ("mixed devices", lambda: of(net(), "cross_entropy", X.to("meta"), Y), r"must have one device; .*on cpu, x on meta came.*\.to\(device\)"),
+    (
+        "mixed devices",
+        lambda: of(net(), "cross_entropy", X.to("meta"), Y),
+        r"must have one device; .*on cpu, x on meta came.*\.to\(device\)",
+    ),
     ("empty", lambda: of(net(), "cross_entropy", X[:0], Y[:0]), r"at least one example; 0 came \(empty data\)"),
     ("empty dict", lambda: of(net(), "cross_entropy", {}, Y), "x must hold at least one tensor"),
     ("sizes", lambda: of(net(), "cross_entropy", X, Y[:5]), "same number of examples; x: 6, y: 5 came"),
@@ -114,20 +175,32 @@ LENGTHY = [
     ("no module", lambda: of(lambda x: x, "cross_entropy", X, Y), "model must be a torch.nn.Module; function came"),
     ("lazy", lambda: of(nn.LazyLinear(4), "cross_entropy", X, Y), "'weight' is lazy"),
     ("max_norm", lambda: of(nn.Embedding(4, 4, max_norm=1.0), "cross_entropy", Y, Y), "max_norm rescales its weight"),
-    ("by frequency", lambda: of(nn.Embedding(4, 4, scale_grad_by_freq=True), "cross_entropy", Y, Y), "scale_grad_by_freq mixes the examples"),
+    (
+        "by frequency",
+        lambda: of(nn.Embedding(4, 4, scale_grad_by_freq=True), "cross_entropy", Y, Y),
+        "scale_grad_by_freq mixes the examples",
+    ),
     ("form", lambda: of(net(), "cross_entropy", X, Y, form="dense"), "form must be one of auto, factored, materialised; 'dense' came"),
     ("chunk", lambda: of(net(), "cross_entropy", X, Y, chunk=0), "chunk must be a whole number of at least 1; 0 came"),
     ("memory", lambda: of(net(), "cross_entropy", X, Y, memory=1e9), "memory must be a whole number"),
     ("loss", lambda: of(net(), 3, X, Y), r"loss must be a callable \(outputs, y\)"),
-    ("vector", lambda: of(net(), "cross_entropy", X, Y) @ X[0], r"G @ v takes v of shape \(40,\) or \(40, k\), for G is \(6, 40\); \(4,\) came"),
+    (
+        "vector",
+        lambda: of(net(), "cross_entropy", X, Y) @ X[0],
+        r"G @ v takes v of shape \(40,\) or \(40, k\), for G is \(6, 40\); \(4,\) came",
+    ),
     ("weights", lambda: of(net(), "cross_entropy", X, Y).T @ X[0], r"G\.T @ w takes w of shape \(6,\) or \(6, k\).*\(4,\) came"),
     ("dtype of weights", lambda: of(net(), "cross_entropy", X, Y).T @ X[:, 0].float(), "float64 on cpu; torch.float32 on cpu came"),
     ("out", lambda: of(net(), "cross_entropy", X, Y).dense(out=X), r"out must be \(6, 40\) of torch.float64"),
-    ("other", lambda: of(net(), "cross_entropy", X, Y).gram(of(net(nn.Linear(4, 4)), "cross_entropy", X, Y)), "other must hold gradients of the same 40 parameters"),
-]  # fmt: skip
+    (
+        "other",
+        lambda: of(net(), "cross_entropy", X, Y).gram(of(net(nn.Linear(4, 4)), "cross_entropy", X, Y)),
+        "other must hold gradients of the same 40 parameters",
+    ),
+]
 
 
-@pytest.mark.parametrize(("call", "message"), [entry[1:] for entry in LENGTHY], ids=[entry[0] for entry in LENGTHY])
+@pytest.mark.parametrize(("call", "message"), [entry[1:] for entry in CALLS], ids=[entry[0] for entry in CALLS])
 def test_refusals(call, message):
     with pytest.raises(InvalidInput, match=f"(?s){message}"):
         call()

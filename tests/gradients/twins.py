@@ -1,3 +1,4 @@
+# ruff: noqa: E501, E731  (tables of cases and messages, one line each)
 """Slow, obviously right twins of the per-example gradients, and the models that are tried."""
 
 import torch

@@ -87,8 +87,8 @@ def _watching(model: nn.Module, layers: Iterable[str], uses: list[Use]) -> Itera
 
 def forward(
     model: nn.Module, loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int, layers: Iterable[str] = ()
-) -> tuple[Tensor, list[Use]]:
-    """Losses (N,) with their graph, and the uses of the named modules in the order of their ends.
+) -> tuple[Tensor, list[Use], object]:
+    """Losses (N,) with their graph, the uses of the named modules in the order of their ends, and the outputs.
 
     Raises:
         InvalidInput: losses that are no (N,) finite numbers, or depend on no trainable parameter.
@@ -102,7 +102,7 @@ def forward(
         raise InvalidInput(
             "losses must depend on trainable parameters; these have no gradient. Does the model or the loss detach or convert to numpy?"
         )
-    return losses, uses
+    return losses, uses, outputs
 
 
 def capture(
@@ -113,7 +113,7 @@ def capture(
     Raises:
         InvalidInput: losses that are no (N,) finite numbers or depend on no trainable parameter; NaN gradients; a layer's input overwritten.
     """
-    losses, uses = forward(model, loss, x, y, num_examples, layers)
+    losses, uses, _ = forward(model, loss, x, y, num_examples, layers)
     edges = [edge for use in uses for edge in use.edges if edge is not None]
     if not edges:
         return uses

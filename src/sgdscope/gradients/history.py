@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
+from sgdscope.gradients.budget import MEMORY
 from sgdscope.gradients.capture import forward
 from sgdscope.gradients.inputs import Examples, check_examples, leaves, take
 from sgdscope.gradients.losses import Loss, per_example_loss
-from sgdscope.gradients.per_example import MEMORY, PerExampleGradients
+from sgdscope.gradients.per_example import PerExampleGradients
 from sgdscope.gradients.plan import Plan, plan_of
 from sgdscope.gradients.refusals import check_modules
 from sgdscope.gradients.sampling import draw_batches, sampling_counts
@@ -138,7 +139,7 @@ def _one_by_one(model, loss: Callable, x: Examples, y: Examples, batches: Tensor
     for row, batch in zip(out, batches, strict=True):
         row.zero_()
         for index in batch.split(piece):
-            losses, _ = forward(model, loss, take(x, index), take(y, index), len(index))
+            losses, *_ = forward(model, loss, take(x, index), take(y, index), len(index))
             start = 0
             for parameter, gradient in zip(
                 parameters, torch.autograd.grad(losses.sum() / len(batch), parameters, allow_unused=True), strict=True

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from sgdscope.gradients.axes import UseAxes, split
 from sgdscope.gradients.capture import Use
 from sgdscope.gradients.convolution import Geometry, Patches
-from sgdscope.gradients.factors import Factor, Outer, Rows, Tokens, Total
+from sgdscope.gradients.factors import Factor, Outer, Rows
 from sgdscope.gradients.fallback import layer_gradients
+from sgdscope.gradients.tokens import Tokens, Total
 
 
 def factors_of(module: nn.Module, owned: Mapping[str, int], use: Use, axes: UseAxes, num_examples: int) -> dict[int, Factor]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
+from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
 from sgdscope.gradients.factors import Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
 from sgdscope.gradients.inputs import Examples, check_examples, check_versions, take, versions
 from sgdscope.gradients.losses import Loss, per_example_loss
 from sgdscope.gradients.plan import Plan, factors, plan_of
 from sgdscope.gradients.refusals import check_modules
-
-MEMORY = 1 << 30
-"""Default budget: 1 GiB for kept factors and work buffers, beside the model, the results and the graph of one chunk."""
-
-CAPTURED = {"cpu": 16 << 20, "cuda": 512 << 20}
-"""Bytes of layer inputs and output gradients in one chunk: large enough for full speed, small enough for the allocator to reuse memory."""
 
 FORMS = ("auto", "factored", "materialised")
 
@@ -50,7 +44,8 @@ class PerExampleGradients:
         parameter = next(p for p in model.parameters() if p.requires_grad)
         self.dtype, self.device = parameter.dtype, parameter.device
         self.kept = num_examples * plan.bytes_kept[form] <= memory // 2
-        self._model, self._chunks = (model, None) if self.kept else (_frozen(model), None)
+        self._chunks: list[Chunk] = []
+        self._model = model if self.kept else frozen(model)
         if self.kept:
             self._chunks = list(self._compute())
             self._model = None  # not needed any more
@@ -71,7 +66,8 @@ class PerExampleGradients:
                 ``(outputs, y) -> (N,)`` losses.
             x: tensor or (nested) dict of tensors, examples first; a dict is passed as ``model(**x)``. Kept by reference: do not write into it.
             y: likewise, passed to ``loss``.
-            memory: bytes for kept factors and work buffers. Factors that take more than half of it are not kept.
+            memory: bytes for kept factors and work buffers, beside the model, the results and the graph of one chunk. Factors that take more
+                than half of it are not kept. Live bytes: on the CPU the C library's allocator may hold up to as many again in gaps.
             form: of Gram matrices and norms: ``auto`` counts multiplications layer by layer, ``factored`` and ``materialised`` force one.
             chunk: examples in one pass; by default from ``memory`` and what one example takes. No result depends on it beyond rounding.
 
@@ -89,7 +85,8 @@ class PerExampleGradients:
         function = per_example_loss(loss)
         num_examples = check_examples(model, x, y)
         plan = plan_of(model, function, x, y, num_examples)
-        return cls(model, plan, function, x, y, num_examples, memory, form, chunk or _chunk(plan, num_examples, memory, _kind(model)))
+        chunk = chunk or chunk_size(plan, num_examples, memory, next(model.parameters()).device.type)
+        return cls(model, plan, function, x, y, num_examples, memory, form, chunk)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -251,30 +248,3 @@ def _finite(result: Tensor, what: str) -> Tensor:
             f"{what} must be finite; NaN or infinite values came out of finite losses. Gradients overflow: use float64 or a smaller loss."
         )
     return result
-
-
-def _kind(model: nn.Module) -> str:
-    return next(model.parameters()).device.type
-
-
-def _chunk(plan: Plan, num_examples: int, memory: int, kind: str) -> int:
-    """Examples in one pass: what is captured of them stays below `CAPTURED`, and it and the rows of the largest layer below 1/8 of the budget."""
-    captured = max(1, plan.bytes_captured)
-    most = min(CAPTURED.get(kind, CAPTURED["cpu"]), max(memory // 8, 1)) // captured
-    return max(1, min(num_examples, most))
-
-
-def _frozen(model: nn.Module) -> nn.Module:
-    """A copy that later steps do not change.
-
-    Raises:
-        InvalidInput: the model cannot be copied.
-    """
-    memo = {id(p): nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad) for p in model.parameters()}
-    try:
-        return copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError) as error:
-        raise InvalidInput(
-            f"factors beyond the memory budget are computed again from a frozen copy of the model, which cannot be copied: {error}. "
-            "Raise memory=, or make the model copyable (torch.nn.utils.parametrizations instead of the old weight_norm)."
-        ) from error

@@ -169,7 +169,9 @@ class _Band:
         image = product(direction)
         length = image.norm()
         if not torch.isfinite(length):
-            raise InvalidInput("the product of the Hessian with a vector must be finite; NaN or infinite values came. Has the training diverged?")
+            raise InvalidInput(
+                "the product of the Hessian with a vector must be finite; NaN or infinite values came. Has the training diverged?"
+            )
         rest, inside, across = self._orthogonal(image)
         self.t[: j + 1, j] = inside
         self.t[j, : j + 1] = inside

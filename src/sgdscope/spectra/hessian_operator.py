@@ -135,12 +135,16 @@ class HessianOperator:
                 products = grad(outputs, self._leaves, grad_outputs=vectors, retain_graph=keep, allow_unused=True)
         except RuntimeError as error:
             if "not implemented" in str(error) or "double backward" in str(error):
-                raise InvalidInput(f"the model must be twice differentiable; autograd says: {error} Write that layer from other operations.") from error
+                raise InvalidInput(  # noqa: E501
+                    f"the model must be twice differentiable; autograd says: {error} Write that layer from other operations."
+                ) from error
             raise
         return torch.cat([(torch.zeros_like(v) if h is None else h).reshape(-1) for h, v in zip(products, parts, strict=True)])
 
 
-def hessian_vector_product(model: nn.Module, loss: Loss, x: Examples, y: Examples, vector: Tensor, *, chunk_size: int | None = None) -> Tensor:
+def hessian_vector_product(
+    model: nn.Module, loss: Loss, x: Examples, y: Examples, vector: Tensor, *, chunk_size: int | None = None
+) -> Tensor:
     """One product ``H v`` (d,) of the Hessian of the mean loss; make a `HessianOperator` for several.
 
     See `HessianOperator` for arguments, scaling and errors.

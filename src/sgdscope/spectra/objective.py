@@ -228,4 +228,6 @@ def _check_modes(model: nn.Module) -> None:
             )
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise InvalidInput(f"{name or 'the model'} ({type(module).__name__}) has no running statistics and couples examples. Track them.")
+            raise InvalidInput(
+                f"{name or 'the model'} ({type(module).__name__}) has no running statistics and couples examples. Track them."
+            )

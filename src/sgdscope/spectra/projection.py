@@ -36,7 +36,9 @@ def projected_norm_ratio(gradients: Tensor, vectors: Tensor) -> Tensor:
         raise InvalidInput("gradients and vectors must be finite; NaN or infinite values came.")
     identity = torch.eye(vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
     if (vectors.T @ vectors - identity).abs().max() > torch.finfo(vectors.dtype).eps ** 0.5:
-        raise InvalidInput("vectors must have orthonormal columns; they do not. Take those of covariance_eigenpairs, or torch.linalg.qr(vectors).Q.")
+        raise InvalidInput(
+            "vectors must have orthonormal columns; they do not. Take those of covariance_eigenpairs, or torch.linalg.qr(vectors).Q."
+        )
     norms = gradients.norm(dim=-1)
     if (norms == 0).any():
         raise InvalidInput("a gradient must not be zero: it has no direction. Leave such steps out.")

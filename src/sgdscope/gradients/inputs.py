@@ -1,0 +1,122 @@
+"""Inputs and targets: tensors or nested dicts of tensors, examples first; checked once at the boundary, cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sgdscope.errors import InvalidInput
+
+Examples: TypeAlias = "Tensor | Mapping[str, Examples]"
+"""A tensor, or a (nested) dict of tensors, each with the examples along its first axis."""
+
+
+def leaves(examples: Examples, name: str) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of all tensors in it.
+
+    Raises:
+        InvalidInput: something else than tensors and dicts of tensors.
+    """
+    if isinstance(examples, Tensor):
+        yield name, examples
+    elif isinstance(examples, Mapping):
+        for key, value in examples.items():
+            yield from leaves(value, f"{name}[{key!r}]")
+    else:
+        raise InvalidInput(f"{name} must be a tensor or a (nested) dict of tensors; {type(examples).__name__} came. Convert it to tensors.")
+
+
+def take(examples: Examples, index: slice | Tensor) -> Examples:
+    """The examples of a slice (views) or of an index tensor (copies)."""
+    if isinstance(examples, Tensor):
+        return examples[index]
+    return {key: take(value, index) for key, value in examples.items()}
+
+
+def call(model: nn.Module, x: Examples) -> object:
+    """``model(x)``, or ``model(**x)`` for a dict.
+
+    Raises:
+        InvalidInput: the model fails on integer inputs, which it may not take.
+    """
+    try:
+        return model(**x) if isinstance(x, Mapping) else model(x)
+    except RuntimeError as error:
+        whole = [f"{name} is {tensor.dtype}" for name, tensor in leaves(x, "x") if not tensor.is_floating_point()]
+        if whole and "dtype" in str(error) or "same type" in str(error) or "scalar type" in str(error):
+            raise InvalidInput(
+                f"x must have the dtype that the model takes; {', '.join(whole) or 'its dtypes'} and the model fails: {error} "
+                "Convert integers with x.float() (token ids belong into an Embedding)."
+            ) from error
+        raise
+
+
+def check_examples(model: nn.Module, x: Examples, y: Examples) -> int:
+    """N, the number of examples.
+
+    Raises:
+        InvalidInput: empty data, different numbers of examples, NaN or infinite values, mixed devices or floating dtypes.
+    """
+    tensors = [*leaves(x, "x"), *leaves(y, "y")]
+    if not any(name.startswith("x") for name, _ in tensors):
+        raise InvalidInput("x must hold at least one tensor; an empty dict came.")
+    sizes = {name: tensor.shape[0] if tensor.dim() else None for name, tensor in tensors}
+    if None in sizes.values():
+        raise InvalidInput(f"examples lie along the first axis of each tensor; {_those(sizes, None)} has none. Pass shape (N, ...).")
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise InvalidInput(f"x and y must hold the same number of examples; {listed} came. Cut them to the same examples.")
+    number = next(iter(sizes.values()))
+    if number == 0:
+        raise InvalidInput("x must hold at least one example; 0 came (empty data). Check the subset that was selected.")
+    _check_kinds(model, tensors)
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum()) if tensor.dim() > 1 else int((~torch.isfinite(tensor)).sum())
+            raise InvalidInput(f"{name} must be finite; {bad} of {number} examples hold NaN or infinite values. Drop or mend them.")
+    return number
+
+
+def _those(sizes: dict[str, object], value: object) -> str:
+    return next(name for name, size in sizes.items() if size is value)
+
+
+def _check_kinds(model: nn.Module, tensors: list[tuple[str, Tensor]]) -> None:
+    """One device and one floating dtype in parameters, buffers, inputs and targets."""
+    everything = [*model.named_parameters(), *model.named_buffers(), *tensors]
+    for what, kinds, advice in (
+        ("device", {name: tensor.device for name, tensor in everything}, "Move them with .to(device)."),
+        (
+            "floating dtype",
+            {name: tensor.dtype for name, tensor in everything if tensor.is_floating_point()},
+            "Convert them with .to(dtype).",
+        ),
+    ):
+        if len(set(kinds.values())) > 1:
+            first: dict[object, str] = {}
+            for name, kind in kinds.items():
+                first.setdefault(kind, name)
+            listed = ", ".join(f"{name} on {kind}" if what == "device" else f"{name} of {kind}" for kind, name in first.items())
+            raise InvalidInput(f"parameters, buffers, x and y must have one {what}; {listed} came. {advice}")
+    for name, tensor in tensors:
+        if tensor.is_complex():
+            raise InvalidInput(f"{name} must be real; {tensor.dtype} came. Pass real and imaginary parts as two channels.")
+
+
+def versions(x: Examples, y: Examples) -> list[tuple[str, Tensor, int]]:
+    """Tensors with their counters of writes, to find out later whether somebody wrote into them."""
+    return [(name, tensor, tensor._version) for name, tensor in [*leaves(x, "x"), *leaves(y, "y")]]
+
+
+def check_versions(recorded: list[tuple[str, Tensor, int]]) -> None:
+    """Refuses to go on with data that somebody wrote into.
+
+    Raises:
+        InvalidInput: a tensor has been written to since it was recorded.
+    """
+    for name, tensor, version in recorded:
+        if tensor._version != version:
+            raise InvalidInput(f"{name} must stay as it was when the gradients were taken; it was written to since. Pass a clone.")

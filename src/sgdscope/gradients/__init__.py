@@ -1,8 +1,7 @@
 """Per-example gradients at a fixed point, in factored form, and histories of mini-batch gradients."""
 
 from sgdscope.gradients.history import gradient_history
-from sgdscope.gradients.losses import LOSSES, Loss, per_example_loss
 from sgdscope.gradients.per_example import PerExampleGradients
 from sgdscope.gradients.sampling import draw_batches
 
-__all__ = ["LOSSES", "Loss", "PerExampleGradients", "draw_batches", "gradient_history", "per_example_loss"]
+__all__ = ["PerExampleGradients", "draw_batches", "gradient_history"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from sgdscope.errors import InvalidInput
-from sgdscope.gradients.inputs import Examples, call
-from sgdscope.gradients.losses import losses_of
+from sgdscope.models.examples import Examples, call
+from sgdscope.models.losses import losses_of
 
 
 @dataclass

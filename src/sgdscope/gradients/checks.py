@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients.axes import UseAxes, axes_of
 from sgdscope.gradients.capture import forward
 from sgdscope.gradients.factors import Factor
-from sgdscope.gradients.inputs import Examples, leaves, take
+from sgdscope.models.examples import Examples, leaves, take
+from sgdscope.models.refusals import check_function, largest, rounding
 
 
 def examples_alone_and_together(
     model: nn.Module, loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int, layers: Iterable[str]
 ) -> list[UseAxes]:
-    """Axes of the examples, from two examples together and alone, which must have the same losses.
-
-    Losses may differ by sqrt(eps) of the larger one (3.5e-4 in float32) or 32 eps of the largest output: a loss near zero is a difference of outputs.
+    """Axes of the examples, from two examples together and alone, which must have the same losses: see `check_function`.
 
     Raises:
         InvalidInput: random losses, or losses that depend on other examples.
@@ -29,34 +27,10 @@ def examples_alone_and_together(
     x2, y2 = (take(data, pair.to(next(leaves(data, ""))[1].device)) for data in (x, y))
     together, uses2, outputs = forward(model, loss, x2, y2, 2, layers)
     again, *_ = forward(model, loss, x2, y2, 2)
-    together, again = together.detach(), again.detach()
-    scale = max(rounding(together) * float(together.abs().max()), 32 * torch.finfo(together.dtype).eps * _largest(outputs))
-    if ((together - again).abs() > scale).any():
-        raise InvalidInput(
-            "the loss must be a fixed function of the parameters; the same two examples gave the losses "
-            f"{together.tolist()} and then {again.tolist()}. Switch off what is random (functional dropout, noise, augmentation)."
-        )
     first, uses1, _ = forward(model, loss, take(x2, slice(0, 1)), take(y2, slice(0, 1)), 1, layers)
     second, *_ = forward(model, loss, take(x2, slice(1, 2)), take(y2, slice(1, 2)), 1)
-    alone = torch.cat([first, second]).detach()
-    if ((together - alone).abs() > scale).any():
-        raise InvalidInput(
-            "each loss must depend on its own example only; two examples gave the losses "
-            f"{together.tolist()} together and {alone.tolist()} alone. The model or the loss couples examples (a statistic or a softmax over the "
-            "batch, weights that a batch normalises); take that out."
-        )
+    check_function(together, again, torch.cat([first, second]), largest(outputs))
     return axes_of(uses1, uses2)
-
-
-def _largest(outputs: object) -> float:
-    tensors = [leaf.detach() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return max((float(tensor.abs().max()) for tensor in tensors if tensor.numel()), default=0.0)
-
-
-def rounding(losses: Tensor) -> float:
-    """sqrt(eps) of the dtype, ten times that where convolutions may run in TF32."""
-    coarse = losses.device.type == "cuda" and losses.dtype == torch.float32
-    return (10 if coarse else 1) * torch.finfo(losses.dtype).eps ** 0.5
 
 
 def compare_with_autograd(

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.gradients.capture import forward
-from sgdscope.gradients.inputs import Examples, check_examples, leaves, take
-from sgdscope.gradients.losses import Loss, per_example_loss
 from sgdscope.gradients.per_example import PerExampleGradients
 from sgdscope.gradients.plan import Plan, plan_of
-from sgdscope.gradients.refusals import check_modules
 from sgdscope.gradients.sampling import draw_batches, sampling_counts
+from sgdscope.models.examples import Examples, check_examples, leaves, take
+from sgdscope.models.losses import Loss, per_example_loss
+from sgdscope.models.refusals import check_modules
 
 METHODS = ("auto", "weights", "batches")
 

@@ -11,10 +11,10 @@ from sgdscope.errors import InvalidInput
 from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
 from sgdscope.gradients.factors import Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
-from sgdscope.gradients.inputs import Examples, check_examples, check_versions, take, versions
-from sgdscope.gradients.losses import Loss, per_example_loss
 from sgdscope.gradients.plan import Plan, factors, plan_of
-from sgdscope.gradients.refusals import check_modules
+from sgdscope.models.examples import Examples, check_examples, check_versions, take, versions
+from sgdscope.models.losses import Loss, per_example_loss
+from sgdscope.models.refusals import check_modules
 
 FORMS = ("auto", "factored", "materialised")
 
@@ -62,7 +62,7 @@ class PerExampleGradients:
         Args:
             model: any module whose forward calls its layers. Linear, Conv1d, Conv2d and Embedding keep factors; other layers with parameters
                 go through `torch.func` one layer at a time, with the same numbers. Batch norm in eval mode, no active dropout.
-            loss: a name (``cross_entropy``, ``squared_error``, ``mse``, ``binary_cross_entropy``; constants in `gradients.losses`), or a callable
+            loss: a name (``cross_entropy``, ``squared_error``, ``mse``, ``binary_cross_entropy``; constants in `models.losses`), or a callable
                 ``(outputs, y) -> (N,)`` losses.
             x: tensor or (nested) dict of tensors, examples first; a dict is passed as ``model(**x)``. Kept by reference: do not write into it.
             y: likewise, passed to ``loss``.

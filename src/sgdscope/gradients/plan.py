@@ -18,8 +18,8 @@ from sgdscope.gradients.axes import UseAxes
 from sgdscope.gradients.capture import capture
 from sgdscope.gradients.checks import compare_with_autograd, examples_alone_and_together
 from sgdscope.gradients.factors import Factor
-from sgdscope.gradients.inputs import Examples, leaves, take
 from sgdscope.gradients.layers import add_up, factors_of, smaller_bytes
+from sgdscope.models.examples import Examples, leaves, take
 
 CHECKED = 8
 """Examples whose gradients are compared with autograd."""

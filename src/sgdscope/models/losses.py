@@ -1,4 +1,14 @@
-"""Losses of single examples: by name, or anybody's function that returns one number an example."""
+"""Losses of single examples, by name or as a callable, and the checks of what they are given and return.
+
+| name | loss of one example |
+| --- | --- |
+| ``cross_entropy`` | ``-log softmax(f)_y`` in nats, outputs (N, C), labels (N,) of int64 |
+| ``squared_error`` | ``1/2 sum_k (f_k - y_k)^2``, summed over all outputs: its gradient is ``J^T (f - y)``, its Hessian in f the identity |
+| ``mse`` | ``1/K sum_k (f_k - y_k)^2``, mean over the K outputs, as `torch.nn.functional.mse_loss` of one example |
+| ``binary_cross_entropy`` | ``sum_k log(1 + exp(f_k)) - y_k f_k`` in nats, outputs are logits, targets of [0, 1] in the same dtype |
+
+The gradient of the mean loss over N examples is the mean of the per-example gradients.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +21,11 @@ from torch import Tensor
 
 from sgdscope.errors import InvalidInput, unknown_name
 
-Loss: TypeAlias = str | Callable[[Tensor, Tensor], Tensor]
-"""A name in `losses()`, or a function of outputs and targets (examples first) that returns the losses (N,)."""
+LossFunction: TypeAlias = Callable[[object, object], Tensor]
+"""``(outputs, y) -> (N,)`` losses of single examples."""
+
+Loss: TypeAlias = str | LossFunction
+"""A name of `LOSSES`, or such a function."""
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
@@ -21,56 +34,117 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """(N,) ``(1/2) sum_j (outputs_j - y_j)^2``: half the sum over outputs, whose Hessian in the outputs is the identity."""
-    return (outputs - y).square().flatten(1).sum(1) / 2 if outputs.dim() > 1 else (outputs - y).square() / 2
+    """(N,) ``1/2 sum_k (outputs_k - y_k)^2``."""
+    return _over_outputs((outputs - y).square()) / 2
 
 
 def mse(outputs: Tensor, y: Tensor) -> Tensor:
-    """(N,) ``(1/K) sum_j (outputs_j - y_j)^2``: the mean over K outputs, as `torch.nn.functional.mse_loss` of one example."""
-    return (outputs - y).square().flatten(1).mean(1) if outputs.dim() > 1 else (outputs - y).square()
+    """(N,) ``1/K sum_k (outputs_k - y_k)^2`` over K outputs."""
+    return _over_outputs((outputs - y).square()) / outputs[:1].numel()
 
 
 def binary_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """(N,) ``sum_j log(1 + exp(outputs_j)) - y_j outputs_j`` in nats, for logits and targets from 0 to 1 of the same shape and type."""
-    values = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
-    return values.flatten(1).sum(1) if outputs.dim() > 1 else values
+    """(N,) ``sum_k log(1 + exp(outputs_k)) - y_k outputs_k`` in nats, for logits and targets from 0 to 1 of one shape and dtype."""
+    return _over_outputs(F.softplus(outputs) - y * outputs)
 
 
-_LOSSES = {"cross_entropy": cross_entropy, "squared_error": squared_error, "mse": mse, "binary_cross_entropy": binary_cross_entropy}
+def _over_outputs(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(1) if values.dim() > 1 else values
 
 
-def losses() -> tuple[str, ...]:
-    """The names of losses."""
-    return tuple(_LOSSES)
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+    "mse": mse,
+    "binary_cross_entropy": binary_cross_entropy,
+}
+"""The losses that have a name."""
 
 
-def per_example(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as a function (outputs, y) -> (N,) that checks what it returns.
+def per_example_loss(loss: Loss) -> LossFunction:
+    """The function behind a name, or the function itself; neither checks its arguments.
 
     Raises:
-        NotFound: an unknown name.
-        InvalidInput: neither a name nor callable; or, when called, targets that do not fit the outputs or a result that is not (N,).
+        NotFound: an unknown name; the message lists the valid ones.
+        InvalidInput: neither a name nor a callable.
     """
     if isinstance(loss, str):
-        if loss not in _LOSSES:
-            raise unknown_name("loss", loss, _LOSSES)
-        function = _LOSSES[loss]
-    elif callable(loss):
-        function = loss
-    else:
-        raise InvalidInput(f"loss must be a name ({', '.join(_LOSSES)}) or a function of outputs and targets, got {type(loss).__name__}.")
+        if loss not in LOSSES:
+            raise unknown_name("loss", loss, LOSSES)
+        return LOSSES[loss]
+    if not callable(loss):
+        raise InvalidInput(f"loss must be a callable (outputs, y) -> (N,) losses, or one of {', '.join(LOSSES)}; {_describe(loss)} came.")
+    return loss
 
-    def checked(outputs: Tensor, y: Tensor) -> Tensor:
-        if function in (squared_error, mse, binary_cross_entropy) and outputs.shape != y.shape:
-            raise InvalidInput(f"{loss} needs targets of the outputs' shape {tuple(outputs.shape)}, got {tuple(y.shape)}.")
-        values = function(outputs, y)
-        if not isinstance(values, Tensor) or values.shape != (len(y),):
-            came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+
+def losses_of(loss: LossFunction, outputs: object, y: object, num_examples: int) -> Tensor:
+    """``loss(outputs, y)``, its arguments and its result checked: (N,) finite floating losses.
+
+    Raises:
+        InvalidInput: what `check_targets` and `check_losses` refuse, and labels that torch refuses.
+    """
+    check_targets(loss, outputs, y, num_examples)
+    try:
+        losses = loss(outputs, y)
+    except IndexError as error:  # F.cross_entropy inside a callable: "Target 10 is out of bounds."
+        raise InvalidInput(f"labels must lie within the outputs of the model; the loss says: {error} Check the labels.") from None
+    return check_losses(losses, num_examples)
+
+
+def check_targets(loss: LossFunction, outputs: object, y: object, num_examples: int) -> None:
+    """Refuses outputs (of ``num_examples`` examples) and targets (of as many or more) that a named loss cannot take; a callable's are its own.
+
+    Raises:
+        InvalidInput: outputs that are no tensor (N, ...), labels that are not int64 (N,) or no class of the outputs, targets of another shape or
+            dtype than the outputs.
+    """
+    name = next((name for name, function in LOSSES.items() if function is loss), None)
+    if name is None:
+        return
+    if not isinstance(outputs, Tensor) or outputs.shape[:1] != (num_examples,):
+        raise InvalidInput(
+            f"a named loss takes one tensor of outputs (N, ...); {_describe(outputs)} came. Pass a callable (outputs, y) -> (N,)."
+        )
+    if name != "cross_entropy":
+        if not isinstance(y, Tensor) or y.shape[1:] != outputs.shape[1:] or y.dtype != outputs.dtype:
             raise InvalidInput(
-                f"the loss must return one number an example, shape ({len(y)},); {came} came. Use reduction='none', not a mean or a sum."
+                f"{name} takes targets of the shape and dtype of the outputs, {tuple(outputs.shape)} of {outputs.dtype}; {_describe(y)} came. "
+                "Reshape or convert y."
             )
-        if not torch.is_floating_point(values):
-            raise InvalidInput(f"the loss must return floating numbers; {values.dtype} came.")
-        return values
+        return
+    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.dim() != 1 or outputs.dim() != 2:
+        came = f"outputs {tuple(outputs.shape)}, y {_describe(y)}"
+        raise InvalidInput(
+            f"cross_entropy takes outputs (N, classes) and labels y (N,) of int64; {came} came. Pass y.long(), or a callable."
+        )
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= outputs.shape[1]:
+        raise InvalidInput(
+            f"labels must lie in 0..{outputs.shape[1] - 1}, for the model has {outputs.shape[1]} outputs; {low if low < 0 else high} came. "
+            "Check the labels, or the size of the last layer."
+        )
 
-    return checked
+
+def check_losses(losses: object, num_examples: int, *, finite: bool = True) -> Tensor:
+    """``losses`` themselves, if they are (N,) floating numbers, finite ones unless ``finite=False``.
+
+    Raises:
+        InvalidInput: another shape, dtype or value.
+    """
+    if not isinstance(losses, Tensor) or losses.shape != (num_examples,):
+        raise InvalidInput(
+            f"loss must return one number per example, shape ({num_examples},); {_describe(losses)} came. "
+            'Use reduction="none", and sum or average over what is left of each example.'
+        )
+    if not losses.is_floating_point():
+        raise InvalidInput(f"losses must be floating-point numbers; {losses.dtype} came. An accuracy has no gradient.")
+    bad = ~torch.isfinite(losses.detach()) if finite else torch.zeros(())
+    if bad.any():
+        raise InvalidInput(f"losses must be finite; {int(bad.sum())} of {num_examples} are NaN or infinite. Has the training diverged?")
+    return losses
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a scalar of {value.dtype}" if value.dim() == 0 else f"{tuple(value.shape)} of {value.dtype}"
+    return f"{type(value).__name__}"

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.models.examples import Examples
+from sgdscope.models.losses import Loss
 from sgdscope.spectra.eigensolver import ENDS, Eigenpairs, extreme_eigenpairs
 from sgdscope.spectra.hessian_operator import HessianOperator
-from sgdscope.spectra.objective import Examples, Loss
 
 
 def hessian_eigenpairs(
@@ -69,10 +70,10 @@ def hessian_eigenpairs(
         raise InvalidInput(f"tolerance must lie between 0 and 1, relative to each eigenvalue; {tolerance!r} came.")
     if which not in ENDS:
         raise unknown_name("end of the spectrum", which, ENDS)
-    dimension = sum(value.numel() for value in model.parameters())
-    if k > dimension > 0:
-        raise InvalidInput(f"k must be at most the number of parameters, {dimension}; {k} came. Ask for fewer eigenvalues.")
     operator = HessianOperator(model, loss, x, y, keep_graph=keep_graph, memory=memory, chunk_size=chunk_size)
+    dimension = operator.objective.dimension
+    if k > dimension:
+        raise InvalidInput(f"k must be at most the number of trainable parameters, {dimension}; {k} came. Ask for fewer eigenvalues.")
     generator = torch.Generator().manual_seed(seed)
     like = operator.objective.parameters[0]
     if start is None:

@@ -10,8 +10,10 @@ from torch.autograd import grad
 from torch.autograd.graph import saved_tensors_hooks
 
 from sgdscope.errors import InvalidInput
+from sgdscope.models.examples import Examples
+from sgdscope.models.losses import Loss, check_losses
 from sgdscope.spectra.composite import twice_differentiable
-from sgdscope.spectra.objective import Examples, Loss, Objective, check_losses
+from sgdscope.spectra.objective import Objective
 
 
 class HessianOperator:
@@ -21,8 +23,8 @@ class HessianOperator:
     into ``memory`` bytes, where a product costs about 2 passes (one forward and backward of the same examples); for the others it is
     built again for each product, about 3 passes.
 
-    H is linear in the loss: for a loss summed over examples it is N times larger. Rows and columns are all of ``model.parameters()`` in
-    order. Parameters are copied when the operator is made.
+    H is linear in the loss: for a loss summed over examples it is N times larger. Rows and columns are the trainable parameters
+    (``requires_grad``) in the order of ``model.parameters()``. Parameters are copied when the operator is made.
 
     Args:
         model: with batch norm in eval mode and dropout off.
@@ -116,7 +118,7 @@ class HessianOperator:
         """
         if not isinstance(vector, Tensor) or vector.shape != (self.shape[0],):
             came = tuple(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
-            raise InvalidInput(f"H @ v takes a flat v ({self.shape[0]},) in model.parameters() order; {came} came.")
+            raise InvalidInput(f"H @ v takes a flat v ({self.shape[0]},) one entry a trainable parameter; {came} came.")
         if not torch.isfinite(vector).all():
             raise InvalidInput("v must be finite; NaN or infinite values came.")
         parts = self.objective.unflatten(vector.detach().to(self._leaves[0]))

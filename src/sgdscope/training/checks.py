@@ -5,55 +5,28 @@ from __future__ import annotations
 from math import inf
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.losses import Loss, per_example
+from sgdscope.models.examples import Examples, call, check_examples, take
+from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
+from sgdscope.models.parameters import trainable
 from sgdscope.training.evaluation import measuring
-from sgdscope.training.examples import Inputs, call, leaves, num_examples, take
 
 
-def check_fit(model: nn.Module, loss: Loss, x: Inputs, y: Tensor) -> int:
+def check_fit(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
     """Refuses a model, a loss and data that do not fit each other, before anything is computed with them. Returns N.
 
     Raises:
         InvalidInput: no trainable parameter; no or unequal numbers of examples; several devices or floating types; NaN or infinite
             inputs; labels that are no classes of the model; a loss that does not return one number an example.
     """
-    count = num_examples(x)
-    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != count:
-        came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise InvalidInput(f"y must be a tensor with one target for each of the {count} examples; {came} came.")
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise InvalidInput("the model has no trainable parameter; set requires_grad on those to be trained or measured.")
-    devices = {"the model": trainable[0].device, "y": y.device} | {name: tensor.device for name, tensor in leaves(x)}
-    if len(set(devices.values())) > 1:
-        listed = ", ".join(f"{name} on {device}" for name, device in devices.items())
-        raise InvalidInput(f"model and data must be on one device; {listed}. Move them with .to(device).")
-    for name, tensor in [*leaves(x), ("y", y)]:
-        if tensor.is_floating_point():
-            if not bool(torch.isfinite(tensor).all()):
-                raise InvalidInput(f"{name} must be finite; {int((~torch.isfinite(tensor)).sum())} of its values are NaN or infinite.")
-            if tensor.dtype != trainable[0].dtype:
-                raise InvalidInput(f"{name} is {tensor.dtype}, the model {trainable[0].dtype}; convert one of them.")
-    if (
-        isinstance(x, Tensor)
-        and not x.is_floating_point()
-        and not any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in model.modules())
-    ):
-        raise InvalidInput(
-            f"x is {x.dtype}, and the model has no embedding that takes whole numbers; convert it: x.float() / 255 for images."
-        )
-    if loss == "cross_entropy" and y.dtype != torch.int64:
-        raise InvalidInput(f"cross_entropy needs labels of dtype torch.int64, got {y.dtype}; convert them: y.long().")
+    trainable(model)
+    count, function = check_examples(model, x, y), per_example_loss(loss)
     with measuring(model), torch.no_grad():
         outputs = call(model, take(x, slice(0, 1)))
-        if loss == "cross_entropy":
-            low, high, classes = int(y.min()), int(y.max()), outputs.shape[1]
-            if low < 0 or high >= classes:
-                raise InvalidInput(f"labels must be from 0 to {classes - 1} for {classes} outputs; they run from {low} to {high}.")
-        per_example(loss)(outputs, y[:1])
+        check_targets(function, outputs, y, 1)
+        check_losses(function(outputs, take(y, slice(0, 1))), 1, finite=False)
     return count
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.losses import Loss, per_example
-from sgdscope.training.examples import Inputs, call, num_examples, take
+from sgdscope.models.examples import Examples, call, device_of, num_examples, take
+from sgdscope.models.losses import Loss, check_losses, per_example_loss
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def measuring(model: nn.Module, *, mode: str = "eval") -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _chunks(x: Inputs, chunk_size: int) -> Iterator[slice]:
+def _chunks(x: Examples, chunk_size: int) -> Iterator[slice]:
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
         raise InvalidInput(f"chunk_size must be a whole number of at least 1, got {chunk_size!r}.")
     return (slice(start, start + chunk_size) for start in range(0, num_examples(x), chunk_size))
 
 
-def evaluate(model: nn.Module, loss: Loss, x: Inputs, y: Tensor, *, chunk_size: int = 1000) -> Evaluation:
+def evaluate(model: nn.Module, loss: Loss, x: Examples, y: Examples, *, chunk_size: int = 1000) -> Evaluation:
     """Mean loss and accuracy in eval mode, without gradients.
 
     Args:
@@ -70,21 +70,21 @@ def evaluate(model: nn.Module, loss: Loss, x: Inputs, y: Tensor, *, chunk_size: 
     Raises:
         InvalidInput: no examples, a loss that is no number an example, a chunk size below 1.
     """
-    function, count = per_example(loss), num_examples(x)
-    classes = y.dim() == 1 and not y.is_floating_point()
-    total = torch.zeros((), dtype=torch.float64, device=y.device)
-    right = torch.zeros((), dtype=torch.int64, device=y.device)
+    function, count = per_example_loss(loss), num_examples(x)
+    classes = isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point()
+    total = torch.zeros((), dtype=torch.float64, device=device_of(y))
+    right = torch.zeros((), dtype=torch.int64, device=device_of(y))
     with measuring(model), torch.no_grad():
         for rows in _chunks(x, chunk_size):
-            outputs = call(model, take(x, rows))
-            total += function(outputs, y[rows]).sum(dtype=torch.float64)
+            outputs, targets = call(model, take(x, rows)), take(y, rows)
+            total += check_losses(function(outputs, targets), num_examples(take(x, rows)), finite=False).sum(dtype=torch.float64)
             if classes and outputs.dim() == 2:
-                right += (outputs.argmax(1) == y[rows]).sum()
+                right += (outputs.argmax(1) == targets).sum()
     classes = classes and outputs.dim() == 2
     return Evaluation(total.item() / count, right.item() / count if classes else float("nan"))
 
 
-def predictions(model: nn.Module, x: Inputs, *, probabilities: bool = True, chunk_size: int = 1000) -> Tensor:
+def predictions(model: nn.Module, x: Examples, *, probabilities: bool = True, chunk_size: int = 1000) -> Tensor:
     """Outputs (N, classes) in eval mode, without gradients; softmax of them unless ``probabilities=False``.
 
     Raises:

@@ -9,47 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.losses import Loss, per_example
-from sgdscope.training.examples import Inputs, call, num_examples, take
+from sgdscope.models.examples import Examples, call, num_examples, take
+from sgdscope.models.losses import Loss, per_example_loss
+from sgdscope.models.parameters import flat, trainable, unflatten
 
-GradientRule: TypeAlias = Callable[[nn.Module, Loss, Inputs, Tensor], Tensor | Sequence[Tensor]]
+GradientRule: TypeAlias = Callable[[nn.Module, Loss, Examples, Examples], Tensor | Sequence[Tensor]]
 """``gradient(model, loss, x, y)`` on a batch: flat (d,) or one tensor a trainable parameter, in the order of ``model.parameters()``."""
 
 
 class Estimator(Protocol):
     """What can drive training in place of mini-batches, such as `sgdscope.estimators.SVRG`."""
 
-    def estimate(self, model: nn.Module, loss: Loss, x: Inputs, y: Tensor, *, generator: torch.Generator) -> Tensor:
+    def estimate(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> Tensor:
         """(d,) estimate of the gradient of the mean loss over all of ``x`` and ``y``."""
 
 
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that require a gradient, in the order of ``model.parameters()``; their numbers add up to d."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def loss_and_gradient(model: nn.Module, loss: Loss, x: Inputs, y: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def loss_and_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Mean loss over the examples and its gradient, one tensor a trainable parameter, in the model's present mode.
 
     A parameter that the loss does not depend on has gradient zero. The ``.grad`` fields are not touched.
     """
-    mean = per_example(loss)(call(model, x), y).mean()
-    return mean.detach(), torch.autograd.grad(mean, trainable(model), materialize_grads=True)
+    mean = per_example_loss(loss)(call(model, x), y).mean()
+    return mean.detach(), torch.autograd.grad(mean, list(trainable(model).values()), materialize_grads=True)
 
 
-def mean_gradient(model: nn.Module, loss: Loss, x: Inputs, y: Tensor, *, chunk_size: int = 1000) -> Tensor:
+def mean_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, *, chunk_size: int = 1000) -> Tensor:
     """Gradient (d,) of the mean loss over all examples, summed chunk by chunk in the parameters' type, in the model's present mode."""
     count = num_examples(x)
-    total = torch.zeros(sum(p.numel() for p in trainable(model)), device=y.device, dtype=trainable(model)[0].dtype)
+    total = torch.zeros_like(flat(list(trainable(model).values())), requires_grad=False)
     for start in range(0, count, chunk_size):
         rows = slice(start, min(start + chunk_size, count))
-        total += flat(loss_and_gradient(model, loss, take(x, rows), y[rows])[1]) * ((rows.stop - start) / count)
+        total += flat(loss_and_gradient(model, loss, take(x, rows), take(y, rows))[1]) * ((rows.stop - start) / count)
     return total
-
-
-def flat(tensors: Sequence[Tensor]) -> Tensor:
-    """One vector (d,)."""
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def like_parameters(gradient: Tensor | Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -58,13 +49,9 @@ def like_parameters(gradient: Tensor | Sequence[Tensor], parameters: Sequence[Te
     Raises:
         InvalidInput: shapes that do not fit the parameters.
     """
-    sizes = [parameter.numel() for parameter in parameters]
     if isinstance(gradient, Tensor):
-        if gradient.shape != (sum(sizes),):
-            raise InvalidInput(f"the gradient must have shape ({sum(sizes)},), the trainable parameters; {tuple(gradient.shape)} came.")
-        parts: list[Tensor] = list(gradient.detach().split(sizes))
-    else:
-        parts = [part.detach() for part in gradient]
-        if [part.numel() for part in parts] != sizes:
-            raise InvalidInput(f"the gradient must have one tensor for each of the {len(sizes)} trainable parameters, of its shape.")
+        return unflatten(gradient.detach(), parameters)
+    parts = [part.detach() for part in gradient]
+    if [part.numel() for part in parts] != [parameter.numel() for parameter in parameters]:
+        raise InvalidInput(f"the gradient must have one tensor for each of the {len(parameters)} trainable parameters, of its shape.")
     return [part.reshape(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]

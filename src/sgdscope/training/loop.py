@@ -7,16 +7,16 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from sgdscope.data.synthetic import stream_generator
 from sgdscope.errors import InvalidInput
+from sgdscope.models.examples import Examples, device_of
 from sgdscope.models.losses import Loss
 from sgdscope.training import checkpoint as checkpoints
 from sgdscope.training.augmentation import Augment
 from sgdscope.training.batches import Batches
 from sgdscope.training.checks import check_fit, check_settings
-from sgdscope.training.examples import Inputs, device_of
 from sgdscope.training.gradient import Estimator, GradientRule
 from sgdscope.training.run import Run, When, describe
 from sgdscope.training.schedules import Schedule, as_schedule
@@ -27,8 +27,8 @@ from sgdscope.training.snapshot import Snapshot
 def train(
     model: nn.Module,
     loss: Loss,
-    x: Inputs,
-    y: Tensor,
+    x: Examples,
+    y: Examples,
     *,
     learning_rate: float | Schedule,
     batch_size: int | None = None,

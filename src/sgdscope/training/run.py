@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.losses import per_example
+from sgdscope.models.examples import Examples, call, take
+from sgdscope.models.losses import per_example_loss
 from sgdscope.training.augmentation import Augment
 from sgdscope.training.batches import Batches
 from sgdscope.training.checkpoint import Carried
 from sgdscope.training.evaluation import evaluate, measuring
-from sgdscope.training.examples import Inputs, call, take
 from sgdscope.training.gradient import Estimator, GradientRule, like_parameters, loss_and_gradient
 from sgdscope.training.schedules import Schedule
 from sgdscope.training.sgd import SGD
@@ -77,7 +77,7 @@ class Run:
             parts = self.estimator.estimate(model, loss, self.point.x, self.point.y, generator=self.generators["estimator"])
         else:
             batch = self.batches.next()
-            inputs, targets = take(self.point.x, batch), self.point.y[batch]
+            inputs, targets = take(self.point.x, batch), take(self.point.y, batch)
             if self.augment is not None:
                 inputs = self.augment(inputs, self.generators["augment"])
             if self.gradient is None:
@@ -101,9 +101,9 @@ class Run:
             done["full_loss_after"] = self.full(following)
         return self.at(following, **done)
 
-    def _batch_loss(self, x: Inputs, y: Tensor) -> Tensor:
+    def _batch_loss(self, x: Examples, y: Examples) -> Tensor:
         with measuring(self.point.model, mode=self.mode), torch.no_grad():
-            return per_example(self.point.loss)(call(self.point.model, x), y).mean()
+            return per_example_loss(self.point.loss)(call(self.point.model, x), y).mean()
 
     def state(self) -> dict[str, object]:
         """All that decides the steps to come, and what is carried along."""

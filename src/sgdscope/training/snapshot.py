@@ -7,8 +7,8 @@ from math import nan
 
 from torch import Tensor, nn
 
+from sgdscope.models.examples import Examples, num_examples
 from sgdscope.models.losses import Loss
-from sgdscope.training.examples import Inputs, num_examples
 
 STATUSES = ("running", "finished", "diverged")
 
@@ -40,8 +40,8 @@ class Snapshot:
 
     model: nn.Module
     loss: Loss
-    x: Inputs
-    y: Tensor
+    x: Examples
+    y: Examples
     step: int = 0
     epoch: float = nan
     learning_rate: float = nan

@@ -14,7 +14,7 @@ Examples: TypeAlias = "Tensor | Mapping[str, Examples]"
 """A tensor, or a (nested) dict of tensors, each with the examples along its first axis."""
 
 
-def leaves(examples: Examples, name: str) -> Iterator[tuple[str, Tensor]]:
+def leaves(examples: Examples, name: str = "x") -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of all tensors in it.
 
     Raises:
@@ -34,6 +34,36 @@ def take(examples: Examples, index: slice | Tensor) -> Examples:
     if isinstance(examples, Tensor):
         return examples[index]
     return {key: take(value, index) for key, value in examples.items()}
+
+
+def num_examples(examples: Examples, name: str = "x") -> int:
+    """N, the common length of all tensors along their first axis.
+
+    Raises:
+        InvalidInput: no tensors, no examples, or tensors of several lengths.
+    """
+    return _number(list(leaves(examples, name)))
+
+
+def _number(tensors: list[tuple[str, Tensor]]) -> int:
+    if not any(name.startswith("x") for name, _ in tensors):
+        raise InvalidInput("x must hold at least one tensor; an empty dict came.")
+    sizes = {name: tensor.shape[0] if tensor.dim() else None for name, tensor in tensors}
+    if None in sizes.values():
+        without = next(name for name, size in sizes.items() if size is None)
+        raise InvalidInput(f"examples lie along the first axis of each tensor; {without} has none. Pass shape (N, ...).")
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise InvalidInput(f"x and y must hold the same number of examples; {listed} came. Cut them to the same examples.")
+    number = next(iter(sizes.values()))
+    if number == 0:
+        raise InvalidInput("x must hold at least one example; 0 came (empty data). Check the subset that was selected.")
+    return number
+
+
+def device_of(examples: Examples) -> torch.device:
+    """Device of the first tensor."""
+    return next(leaves(examples))[1].device
 
 
 def call(model: nn.Module, x: Examples) -> object:
@@ -61,27 +91,13 @@ def check_examples(model: nn.Module, x: Examples, y: Examples) -> int:
         InvalidInput: empty data, different numbers of examples, NaN or infinite values, mixed devices or floating dtypes.
     """
     tensors = [*leaves(x, "x"), *leaves(y, "y")]
-    if not any(name.startswith("x") for name, _ in tensors):
-        raise InvalidInput("x must hold at least one tensor; an empty dict came.")
-    sizes = {name: tensor.shape[0] if tensor.dim() else None for name, tensor in tensors}
-    if None in sizes.values():
-        raise InvalidInput(f"examples lie along the first axis of each tensor; {_those(sizes, None)} has none. Pass shape (N, ...).")
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise InvalidInput(f"x and y must hold the same number of examples; {listed} came. Cut them to the same examples.")
-    number = next(iter(sizes.values()))
-    if number == 0:
-        raise InvalidInput("x must hold at least one example; 0 came (empty data). Check the subset that was selected.")
+    number = _number(tensors)
     _check_kinds(model, tensors)
     for name, tensor in tensors:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum()) if tensor.dim() > 1 else int((~torch.isfinite(tensor)).sum())
             raise InvalidInput(f"{name} must be finite; {bad} of {number} examples hold NaN or infinite values. Drop or mend them.")
     return number
-
-
-def _those(sizes: dict[str, object], value: object) -> str:
-    return next(name for name, size in sizes.items() if size is value)
 
 
 def _check_kinds(model: nn.Module, tensors: list[tuple[str, Tensor]]) -> None:

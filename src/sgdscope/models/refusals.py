@@ -1,14 +1,55 @@
-"""What is refused by the type and the mode of a module: whatever makes the loss of an example depend on chance or on other examples."""
+"""What is refused of a model: whatever makes the loss of an example depend on chance or on other examples.
+
+By the type and the mode of its modules (`check_modules`), and by what two examples give together and alone (`check_function`).
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from sgdscope.errors import InvalidInput
+from sgdscope.models.parameters import trainable
+
+
+def check_function(together: Tensor, again: Tensor, alone: Tensor, largest_output: float = 0.0) -> None:
+    """Refuses losses of two examples that differ between two calls, or between the examples together and alone.
+
+    Losses may differ by sqrt(eps) of the larger one (3.5e-4 in float32), ten times that on a GPU, where convolutions may run in TF32, or by
+    32 eps of ``largest_output``: a loss near zero is a difference of outputs.
+
+    Raises:
+        InvalidInput: random losses, or losses that depend on other examples.
+    """
+    together, again, alone = together.detach(), again.detach(), alone.detach()
+    scale = max(rounding(together) * float(together.abs().max()), 32 * torch.finfo(together.dtype).eps * largest_output)
+    if ((together - again).abs() > scale).any():
+        raise InvalidInput(
+            "the loss must be a fixed function of the parameters; the same two examples gave the losses "
+            f"{together.tolist()} and then {again.tolist()}. Switch off what is random (functional dropout, noise, augmentation)."
+        )
+    if ((together - alone).abs() > scale).any():
+        raise InvalidInput(
+            "each loss must depend on its own example only; two examples gave the losses "
+            f"{together.tolist()} together and {alone.tolist()} alone. The model or the loss couples examples (a statistic or a softmax over the "
+            "batch, weights that a batch normalises); take that out."
+        )
+
+
+def rounding(losses: Tensor) -> float:
+    """sqrt(eps) of the dtype, ten times that where convolutions may run in TF32."""
+    coarse = losses.device.type == "cuda" and losses.dtype == torch.float32
+    return (10 if coarse else 1) * torch.finfo(losses.dtype).eps ** 0.5
+
+
+def largest(outputs: object) -> float:
+    """Largest absolute value among the floating tensors in the outputs of a model."""
+    tensors = [leaf.detach() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return max((float(tensor.abs().max()) for tensor in tensors if tensor.numel()), default=0.0)
 
 
 def check_modules(model: nn.Module) -> None:
@@ -24,15 +65,10 @@ def check_modules(model: nn.Module) -> None:
         )
     for name, module in model.named_modules():
         _check(name, module)
-    parameters = list(model.named_parameters())
-    for name, parameter in parameters:
+    for name, parameter in model.named_parameters():
         if is_lazy(parameter):
             raise InvalidInput(f"parameters must be initialised; {name!r} is lazy. Run the model once.")
-    if not any(parameter.requires_grad for _, parameter in parameters):
-        raise InvalidInput(
-            f"the model must have trainable parameters; none of its {len(parameters)} requires a gradient. Call requires_grad_() on some."
-        )
-    kinds = {parameter.device.type for _, parameter in parameters}
+    kinds = {parameter.device.type for parameter in trainable(model).values()}
     if any(torch.is_autocast_enabled(kind) for kind in kinds):
         raise InvalidInput("per-example gradients need one dtype throughout; an autocast region is active. Leave it, or convert the model.")
 

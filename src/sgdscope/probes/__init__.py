@@ -1,0 +1,25 @@
+"""What to measure at a snapshot of training, and when: one call a step, in `sgdscope.training.train` or in any other loop."""
+
+from sgdscope.probes.covariance import GradientCovariance
+from sgdscope.probes.curvature import Sharpness, StabilityMargin
+from sgdscope.probes.losses import Accuracy, GradientNorms, LossChange, Predictions
+from sgdscope.probes.probe import Probe
+from sgdscope.probes.recorder import Recorder, record
+from sgdscope.probes.when import At, Every, LogSpaced, Reaches
+
+__all__ = [
+    "Accuracy",
+    "At",
+    "Every",
+    "GradientCovariance",
+    "GradientNorms",
+    "LogSpaced",
+    "LossChange",
+    "Predictions",
+    "Probe",
+    "Reaches",
+    "Recorder",
+    "Sharpness",
+    "StabilityMargin",
+    "record",
+]

@@ -1,7 +1,9 @@
 """Each probe against the same numbers computed slowly by hand, in float64."""
 
+import copy
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,18 @@ from torch import nn
 from sgdscope.data.synthetic import stream_generator
 from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.gradients import draw_batches
-from sgdscope.probes import Accuracy, GradientCovariance, GradientNorms, LossChange, Predictions, Sharpness, StabilityMargin
+from sgdscope.probes import (
+    Accuracy,
+    Alignment,
+    GradientCovariance,
+    GradientNorms,
+    LossAlongTop,
+    LossChange,
+    Predictions,
+    Sharpness,
+    StabilityMargin,
+)
+from sgdscope.probes.directions import quadratic_error
 from sgdscope.training import Snapshot, train
 
 
@@ -117,9 +130,9 @@ def test_sharpness_computes_a_snapshot_once_and_starts_warm():
 def test_accuracy_on_all_on_a_subset_and_on_other_data():
     point = snapshot()
     point.model.eval()
-    outputs = point.model(point.x)
+    outputs = point.model(point.x).detach()
     found = Accuracy().measure(point)
-    assert found["train_loss"] == pytest.approx(float(F.cross_entropy(outputs, point.y)))
+    assert found["train_loss"] == pytest.approx(float(F.cross_entropy(outputs, point.y).detach()))
     assert found["train_accuracy"] == pytest.approx(float((outputs.argmax(1) == point.y).double().mean()))
     index = torch.randperm(40, generator=stream_generator(2, "examples"))[:10]
     subset = Accuracy(num_examples=10, seed=2).measure(point)
@@ -157,10 +170,54 @@ def test_loss_change_is_what_the_step_did():
     assert found["batch_loss_change"] == points[1].loss_after - points[1].loss_before != 0
 
 
+def test_alignment_of_the_top_eigenvectors():
+    point = snapshot()
+    sharpness, covariance = Sharpness(tolerance=1e-8), GradientCovariance(num_batches=7, batch_size=6, num_projected=2)
+    found = Alignment(sharpness, covariance).measure(point)["alignment"]
+    top = torch.linalg.eigh(hessians(point.model, point.x, point.y).mean(0)).eigenvectors[:, -1]
+    each = rows(point.model, point.x, point.y)
+    means = torch.stack(
+        [each[batch].mean(0) for batch in draw_batches(40, 6, 7, generator=stream_generator(0, "gradient covariance", "3"))]
+    )
+    noise = torch.linalg.eigh(torch.cov(means.T)).eigenvectors[:, -1]
+    assert found == pytest.approx(abs(float(top @ noise)), rel=1e-6)
+
+
+def test_loss_along_the_top_eigenvector():
+    point, sharpness = snapshot(), Sharpness(tolerance=1e-8)
+    found = LossAlongTop(sharpness, num_points=5, reach=3.0).measure(point)
+    pairs = sharpness.at(point)
+    slope = abs(float(rows(point.model, point.x, point.y).mean(0) @ pairs.vectors[:, 0]))
+    distance = slope / float(pairs.values[0])
+    reach = 3 * max(distance, 0.5 * slope)
+    assert found["distance"] == pytest.approx(distance)
+    torch.testing.assert_close(found["along_points"], torch.tensor([-1, -0.5, 0, 0.5, 1], dtype=torch.float64) * reach)
+    moved = copy.deepcopy(point.model).eval()
+    start = [parameter.detach().clone() for parameter in moved.parameters()]
+    for t, value in zip(found["along_points"], found["along_losses"], strict=True):
+        with torch.no_grad():
+            offset = 0
+            for parameter, old in zip(moved.parameters(), start, strict=True):
+                parameter.copy_(old + t * pairs.vectors[offset : offset + old.numel(), 0].view(old.shape))
+                offset += old.numel()
+        assert float(value) == pytest.approx(float(F.cross_entropy(moved(point.x), point.y).detach()))
+
+
+def test_quadratic_error():
+    t = torch.linspace(-2, 3, 11, dtype=torch.float64)
+    assert quadratic_error(t, 3 - t + 5 * t.square()) < 1e-12
+    assert quadratic_error(t, torch.ones_like(t)) == 0
+    fit = np.polyfit(t.numpy(), t.exp().numpy(), 2)
+    residual = np.linalg.norm(np.polyval(fit, t.numpy()) - t.exp().numpy())
+    assert quadratic_error(t, t.exp()) == pytest.approx(residual / float((t.exp() - t.exp().mean()).norm()))
+
+
 PROBES = [
     GradientCovariance(),
     Sharpness(),
     StabilityMargin(Sharpness()),
+    Alignment(Sharpness(), GradientCovariance()),
+    LossAlongTop(Sharpness()),
     Accuracy(),
     GradientNorms(),
     LossChange(),
@@ -205,7 +262,7 @@ def test_refusals(call, message):
         call()
 
 
-@pytest.mark.parametrize("probe", PROBES[:5], ids=lambda probe: type(probe).__name__)
+@pytest.mark.parametrize("probe", PROBES[:7], ids=lambda probe: type(probe).__name__)
 def test_diverged_parameters_are_said_to_be_not_finite(probe):
     point = snapshot()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from sgdscope.probes.covariance import GradientCovariance
 from sgdscope.probes.curvature import Sharpness, StabilityMargin
+from sgdscope.probes.directions import Alignment, LossAlongTop
 from sgdscope.probes.losses import Accuracy, GradientNorms, LossChange, Predictions
 from sgdscope.probes.probe import Probe
 from sgdscope.probes.recorder import Recorder, record
@@ -9,11 +10,13 @@ from sgdscope.probes.when import At, Every, LogSpaced, Reaches
 
 __all__ = [
     "Accuracy",
+    "Alignment",
     "At",
     "Every",
     "GradientCovariance",
     "GradientNorms",
     "LogSpaced",
+    "LossAlongTop",
     "LossChange",
     "Predictions",
     "Probe",

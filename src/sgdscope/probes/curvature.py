@@ -103,6 +103,7 @@ class StabilityMargin(Probe):
     def __init__(self, sharpness: Sharpness, *, num_examples: int | None = None, seed: int = 0) -> None:
         whole("num_examples", num_examples, 2)
         self.sharpness, self.num_examples, self.seed = sharpness, num_examples, seed
+        self.parts = (sharpness,)
 
     def measure(self, snapshot: Snapshot) -> Measured:
         """The margin at one snapshot.
@@ -122,11 +123,3 @@ class StabilityMargin(Probe):
         mean, std = float(curvatures.mean()), float(curvatures.std(correction=0))
         left = stability_lhs(snapshot.learning_rate, mean, std, snapshot.num_examples, snapshot.batch_size)
         return {"curvature_mean": mean, "curvature_std": std, "stability_lhs": left, "stability_margin": 1 - left}
-
-    def state(self) -> dict[str, object]:
-        """That of the sharpness."""
-        return self.sharpness.state()
-
-    def restore(self, state: Mapping[str, object]) -> None:
-        """Take up a `state`."""
-        self.sharpness.restore(state)

@@ -22,7 +22,12 @@ class Probe:
 
     Probes leave the model as it was: parameters, buffers, modes, ``.grad``. Their random numbers depend on their seed and the step alone,
     so that neither other probes nor an interruption change what they measure.
+
+    Attributes:
+        parts: other probes that this one asks; the recorder saves their state along.
     """
+
+    parts: tuple[Probe, ...] = ()
 
     def measure(self, snapshot: Snapshot) -> Measured:
         """The numbers and tensors of one snapshot."""

@@ -42,6 +42,8 @@ class Recorder:
         if not pairs or not all(isinstance(probe, Probe) and (isinstance(due_at, bool) or callable(due_at)) for probe, due_at in pairs):
             raise InvalidInput(f"probes must be probes, or pairs of a probe and a schedule, at least one; {list(probes)!r} came.")
         self._probes, self._until = pairs, until
+        everyone = [one for probe, _ in pairs for one in (probe, *probe.parts)]
+        self._stateful = list({id(probe): probe for probe in everyone}.values())  # each once, in order
         self._rows: list[dict[str, object]] = []
         self._arrays: dict[str, list[Tensor]] = {}
         self._steps: dict[str, list[int]] = {}
@@ -115,7 +117,7 @@ class Recorder:
             "arrays": self._arrays,
             "steps": self._steps,
             "finished": self.finished,
-            "probes": [probe.state() for probe, _ in self._probes],
+            "probes": [probe.state() for probe in self._stateful],
         }
 
     def restore(self, state: Mapping[str, object]) -> None:
@@ -124,11 +126,13 @@ class Recorder:
         Raises:
             InvalidInput: the state of other probes.
         """
-        if len(state["probes"]) != len(self._probes):
-            raise InvalidInput(f"the checkpoint holds {len(state['probes'])} probes, the recorder {len(self._probes)}. Give the same ones.")
+        if len(state["probes"]) != len(self._stateful):
+            raise InvalidInput(
+                f"the checkpoint holds {len(state['probes'])} probes, the recorder {len(self._stateful)}. Give the same ones."
+            )
         self._rows, self._arrays, self._steps = list(state["rows"]), dict(state["arrays"]), dict(state["steps"])
         self.finished = state["finished"]
-        for (probe, _), saved in zip(self._probes, state["probes"], strict=True):
+        for probe, saved in zip(self._stateful, state["probes"], strict=True):
             probe.restore(saved)
 
 

@@ -1,0 +1,106 @@
+"""The top directions themselves along training: do those of H and K agree, and is the loss along that of H a parabola?"""
+
+from __future__ import annotations
+
+import torch
+
+from sgdscope.errors import NotFinite
+from sgdscope.probes.covariance import GradientCovariance
+from sgdscope.probes.curvature import Sharpness
+from sgdscope.probes.probe import Measured, Probe, examples, whole
+from sgdscope.spectra.objective import Objective
+from sgdscope.training import Snapshot, mean_gradient, measuring
+
+
+class Alignment(Probe):
+    """How far the top eigenvectors of H and K agree (Jastrzebski et al. 2020, Assumption 2).
+
+    Measures:
+        alignment: ``|<e_H^1, e_K^1>|``, 0 to 1. Of two random directions in d dimensions about ``sqrt(2 / (pi d))``.
+
+    Args:
+        sharpness: the probe that finds ``e_H^1``.
+        covariance: the probe that finds ``e_K^1``.
+    """
+
+    def __init__(self, sharpness: Sharpness, covariance: GradientCovariance) -> None:
+        self.sharpness, self.covariance = sharpness, covariance
+        self.parts = sharpness, covariance
+
+    def measure(self, snapshot: Snapshot) -> Measured:
+        """The cosine at one snapshot."""
+        of_hessian, of_covariance = self.sharpness.at(snapshot).vectors[:, 0], self.covariance.at(snapshot).vectors[:, 0]
+        return {"alignment": abs(float(of_hessian.double() @ of_covariance.double()))}
+
+
+class LossAlongTop(Probe):
+    """The mean loss along the top eigenvector e of the Hessian, and the parabola through it (Jastrzebski et al. 2020, Assumption 1).
+
+    On the examples of the sharpness probe, in eval mode. With ``a = <g, e>`` and lambda the curvature, the parabola of value, slope and
+    curvature has its minimum at ``-a / lambda``. The loss is taken at ``num_points`` points t from ``-r`` to ``r``,
+    ``r = reach max(|a| / |lambda|, eta |a|)``: so that the minimum and the next full-batch step lie inside.
+
+    Measures:
+        distance: ``|a| / |lambda|``, the paper's ``psi``: how far the minimum along e is.
+        quadratic_error: residual norm of the best parabola through the points over the norm of the losses less their mean; 0 for a parabola.
+        along_points: (num_points,) t.
+        along_losses: (num_points,) ``L(theta + t e)``.
+
+    Args:
+        sharpness: the probe that finds e.
+        num_points: odd, so that t = 0 is among them.
+        reach: how many times the distance to look.
+    """
+
+    def __init__(self, sharpness: Sharpness, *, num_points: int = 11, reach: float = 2.0) -> None:
+        whole("num_points", num_points, 5)
+        self.sharpness, self.num_points, self.reach = sharpness, num_points + 1 - num_points % 2, reach
+        self.parts = (sharpness,)
+
+    def measure(self, snapshot: Snapshot) -> Measured:
+        """Distance, profile and error at one snapshot.
+
+        Raises:
+            NotFinite: a loss on the way is NaN or infinite.
+        """
+        pairs = self.sharpness.at(snapshot)
+        direction, curvature = pairs.vectors[:, 0], abs(float(pairs.values[0]))
+        x, y = examples(snapshot, self.sharpness.num_examples, self.sharpness.seed)
+        with measuring(snapshot.model), torch.no_grad():
+            with torch.enable_grad():
+                slope = abs(float(mean_gradient(snapshot.model, snapshot.loss, x, y).double() @ direction.double()))
+            distance = slope / curvature
+            rate = snapshot.learning_rate if snapshot.learning_rate > 0 else 0.0
+            reach = self.reach * max(distance, rate * slope)
+            points = torch.linspace(-reach, reach, self.num_points, dtype=torch.float64)
+            objective = Objective(snapshot.model, snapshot.loss, x, y)
+            steps = objective.unflatten(direction)
+            losses = torch.stack([self._loss(objective, steps, float(t)) for t in points])
+        if not torch.isfinite(losses).all():
+            raise NotFinite(f"the loss along the top eigenvector must be finite; it is not at step {snapshot.step}.")
+        return {
+            "distance": distance,
+            "quadratic_error": quadratic_error(points, losses),
+            "along_points": points,
+            "along_losses": losses,
+        }
+
+    @staticmethod
+    def _loss(objective: Objective, steps: list[torch.Tensor], t: float) -> torch.Tensor:
+        moved = [value + t * step for value, step in zip(objective.parameters, steps, strict=True)]
+        total = sum(objective.losses(moved, *chunk).sum(dtype=torch.float64) for chunk in objective.chunks(1000))
+        return (total / objective.num_examples).cpu()
+
+
+def quadratic_error(points: torch.Tensor, values: torch.Tensor) -> float:
+    """Residual norm of the least-squares parabola through ``(points, values)`` over the norm of the values less their mean; 0 if constant.
+
+    >>> t = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    >>> round(quadratic_error(t, t**2), 9), round(quadratic_error(t, t**3), 3)
+    (0.0, 0.382)
+    """
+    scaled = points / points.abs().max().clamp_min(torch.finfo(points.dtype).tiny)
+    basis = torch.stack([torch.ones_like(scaled), scaled, scaled.square()], 1)
+    fit = basis @ torch.linalg.lstsq(basis, values[:, None]).solution[:, 0]
+    spread = (values - values.mean()).norm()
+    return float((values - fit).norm() / spread) if spread > 0 else 0.0

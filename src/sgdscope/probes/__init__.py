@@ -6,7 +6,7 @@ from sgdscope.probes.directions import Alignment, LossAlongTop
 from sgdscope.probes.losses import Accuracy, GradientNorms, LossChange, Predictions
 from sgdscope.probes.probe import Probe
 from sgdscope.probes.recorder import Recorder, record
-from sgdscope.probes.when import At, Every, LogSpaced, Reaches
+from sgdscope.probes.when import At, Every, LogSpaced, Pairs, Reaches
 
 __all__ = [
     "Accuracy",
@@ -18,6 +18,7 @@ __all__ = [
     "LogSpaced",
     "LossAlongTop",
     "LossChange",
+    "Pairs",
     "Predictions",
     "Probe",
     "Reaches",

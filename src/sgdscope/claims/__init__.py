@@ -1,6 +1,6 @@
 """Claims: the ledger, evidence, verdicts and the scorecard."""
 
-from sgdscope.claims.evidence import Evidence, Measurement, estimate, evidence, paired
+from sgdscope.claims.evidence import Evidence, Measurement, estimate, evidence, incomplete, paired
 from sgdscope.claims.judge import Verdict, judge
 from sgdscope.claims.ledger import Claim, load_ledger
 

@@ -2,7 +2,7 @@
 
 from sgdscope.probes.covariance import GradientCovariance
 from sgdscope.probes.curvature import Sharpness, StabilityMargin
-from sgdscope.probes.directions import Alignment, LossAlongTop
+from sgdscope.probes.directions import Alignment, DistanceAlongTop, LossAlongTop
 from sgdscope.probes.losses import Accuracy, GradientNorms, LossChange, Predictions
 from sgdscope.probes.probe import Probe
 from sgdscope.probes.recorder import Recorder, record
@@ -12,6 +12,7 @@ __all__ = [
     "Accuracy",
     "Alignment",
     "At",
+    "DistanceAlongTop",
     "Every",
     "GradientCovariance",
     "GradientNorms",

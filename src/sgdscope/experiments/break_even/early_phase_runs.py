@@ -16,6 +16,7 @@ from sgdscope.errors import InvalidInput
 from sgdscope.probes import (
     Accuracy,
     Alignment,
+    DistanceAlongTop,
     Every,
     GradientCovariance,
     LossAlongTop,
@@ -77,28 +78,31 @@ def examples(dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def follow(config: Training) -> Result:
     """One row a probe, two probes an interval: at a step, and after the step that follows it.
 
-    Columns: step, epoch; ``train_loss``, ``train_accuracy`` on a fixed subset of 2,000; ``H_top``, ``curvature_mean``, ``curvature_std``,
-    ``stability_lhs``, ``distance`` and ``quadratic_error`` on ``num_hessian_examples``; ``K_top``, ``K_smallest``, ``K_conditioning``, ``K_trace``,
-    ``K_projected`` and ``alignment`` at the first probe of each pair only. Arrays: spectra of K and H, predictions, loss along the top eigenvector.
+    Columns: step, epoch; ``train_loss`` and ``train_accuracy`` on a fixed subset of 2,000, ``H_top`` and ``distance`` on ``num_hessian_examples``, in all
+    rows; at the first of each two also ``curvature_mean``, ``curvature_std``, ``stability_lhs``, ``stability_margin``, ``quadratic_error``, ``K_top``,
+    ``K_smallest``, ``K_conditioning``, ``K_trace``, ``K_projected``, ``alignment``. Arrays: spectra, predictions, loss along the top eigenvector.
     """
     x, y, test = examples(config.dataset)
     model = models.build(
         config.model, seed=config.seed, in_shape=tuple(x.shape[1:]), num_classes=int(y.max()) + 1, device=x.device,
         **OPTIONS.get(config.model, {}),
     )  # fmt: skip
-    first, pairs = Every(config.every), Pairs(config.every)
+    probe, after = Every(config.every), Every(config.every, first=1)  # at a step, and once the step that follows is made
     few = {"num_examples": min(config.num_hessian_examples, len(x)), "seed": config.seed}
-    sharpness = Sharpness(k=config.num_eigenvalues, tolerance=1e-3, **few)
+    sharpness, sharpness_after = Sharpness(k=config.num_eigenvalues, **few), Sharpness(**few)
     covariance = GradientCovariance(num_batches=config.L, num_projected=min(5, config.L - 1), seed=config.seed)
     recorder = Recorder(
         [
-            (Accuracy(num_examples=min(ACCURACY_EXAMPLES, len(x)), seed=config.seed), pairs),
-            (sharpness, pairs),
-            (StabilityMargin(sharpness, **few), pairs),
-            (LossAlongTop(sharpness, num_points=config.num_points), pairs),
-            (covariance, first),
-            (Alignment(sharpness, covariance), first),
-            (Predictions(test), first),
+            (Accuracy(num_examples=min(ACCURACY_EXAMPLES, len(x)), seed=config.seed), Pairs(config.every)),
+            (sharpness, probe),
+            (sharpness_after, after),
+            (DistanceAlongTop(sharpness), probe),
+            (DistanceAlongTop(sharpness_after), after),
+            (StabilityMargin(sharpness, **few), probe),
+            (LossAlongTop(sharpness, num_points=config.num_points), probe),
+            (covariance, probe),
+            (Alignment(sharpness, covariance), probe),
+            (Predictions(test), probe),
         ],
         until=Reaches("train_accuracy", config.stop_accuracy),
     )
@@ -140,8 +144,7 @@ def peak_spectra(config: Peak) -> Result:
     for matrix, count in (("K", config.L - 1), ("H", None)):
         top = table[f"{matrix}_top"].to_numpy()
         at = int(np.nanargmax(top))
-        steps = found.table.step.to_numpy()[found.table[f"{matrix}_top"].notna().to_numpy()]
-        values = found.arrays[f"{matrix}_values"][list(steps).index(table.step[at])][:count]
+        values = found.arrays[f"{matrix}_values"][at][:count]
         rows += [
             {"matrix": matrix, "step": int(table.step[at]), "accuracy": table.train_accuracy[at], "rank": rank + 1, "eigenvalue": value}
             for rank, value in enumerate(values.tolist())

@@ -4,4 +4,4 @@ from sgdscope.claims.evidence import Evidence, Measurement, estimate, evidence, 
 from sgdscope.claims.judge import Verdict, judge
 from sgdscope.claims.ledger import Claim, load_ledger
 
-__all__ = ["Claim", "Evidence", "Measurement", "Verdict", "estimate", "evidence", "judge", "load_ledger", "paired"]
+__all__ = ["Claim", "Evidence", "Measurement", "Verdict", "estimate", "evidence", "incomplete", "judge", "load_ledger", "paired"]

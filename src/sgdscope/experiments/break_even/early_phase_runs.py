@@ -78,9 +78,10 @@ def examples(dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def follow(config: Training) -> Result:
     """One row a probe, two probes an interval: at a step, and after the step that follows it.
 
-    Columns: step, epoch; ``train_loss`` and ``train_accuracy`` on a fixed subset of 2,000, ``H_top`` and ``distance`` on ``num_hessian_examples``, in all
-    rows; at the first of each two also ``curvature_mean``, ``curvature_std``, ``stability_lhs``, ``stability_margin``, ``quadratic_error``, ``K_top``,
-    ``K_smallest``, ``K_conditioning``, ``K_trace``, ``K_projected``, ``alignment``. Arrays: spectra, predictions, loss along the top eigenvector.
+    Columns in all rows: step, epoch, ``train_loss`` and ``train_accuracy`` on a fixed subset of 2,000, ``H_top`` and ``distance`` on
+    ``num_hessian_examples``. At the first row of each two also ``curvature_mean``, ``curvature_std``, ``stability_lhs``, ``stability_margin``,
+    ``quadratic_error``, ``K_top``, ``K_smallest``, ``K_conditioning``, ``K_trace``, ``K_projected``, ``alignment``.
+    Arrays: spectra of K and H, predictions, loss along the top eigenvector.
     """
     x, y, test = examples(config.dataset)
     model = models.build(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgdscope.errors import InvalidInput
-from sgdscope.experiments.break_even.early_phase_runs import Embedding, Peak, Training, schedule
+from sgdscope.experiments.break_even.early_phase_runs import Embedding, Peak, Training
 
 
 def runs(
@@ -18,7 +18,7 @@ def runs(
     seeds: Sequence[int],
     stop_accuracy: float,
     num_steps: int,
-    every: int,
+    every: Sequence[int],
     L: int,  # noqa: N803  (the paper's letter)
     num_hessian_examples: int,
     embedding: str,
@@ -32,8 +32,8 @@ def runs(
         batch_size: S.
         seeds: of weights, mini-batches and examples measured.
         stop_accuracy: training accuracy at which a run ends.
-        num_steps: at which it ends at the latest, for the largest rate; smaller rates get more in proportion.
-        every: steps between two probes for the largest rate; likewise.
+        num_steps: at which it ends at the latest.
+        every: steps between two probes, one number for each learning rate.
         L: mini-batch gradients behind K.
         num_hessian_examples: training examples behind H.
         embedding: umap or pca.
@@ -47,28 +47,23 @@ def runs(
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
     if not 0 < stop_accuracy <= 1:
         raise InvalidInput(f"stop_accuracy is a share of examples above 0 and at most 1, got {stop_accuracy}.")
-    for name, value, least in (
-        ("every", every, 2),
-        ("num_steps", num_steps, every),
-        ("L", L, 3),
-        ("num_hessian_examples", num_hessian_examples, 2),
-    ):
+    if len(every) != len(learning_rates) or min(every) < 2:
+        raise InvalidInput(f"every must be one number of at least 2 for each of {len(learning_rates)} learning rates, got {list(every)}.")
+    for name, value, least in (("num_steps", num_steps, 2), ("L", L, 3), ("num_hessian_examples", num_hessian_examples, 2)):
         if value < least:
             raise InvalidInput(f"{name} must be at least {least}, got {value}.")
-    timing = schedule(learning_rates, every=every, num_steps=num_steps)
-    fixed = {"dataset": dataset, "model": model, "batch_size": batch_size, "stop_accuracy": stop_accuracy}
-    sizes = {"L": L, "num_hessian_examples": num_hessian_examples}
+    fixed = {"dataset": dataset, "model": model, "batch_size": batch_size, "stop_accuracy": stop_accuracy, "num_steps": num_steps}
+    fixed |= {"L": L, "num_hessian_examples": num_hessian_examples}
     single = [
-        {**fixed, **sizes, "learning_rate": rate, "seed": seed, "every": timing[rate][0], "num_steps": timing[rate][1]}
-        for rate in learning_rates
+        {**fixed, "learning_rate": rate, "seed": seed, "every": steps}
+        for rate, steps in zip(learning_rates, every, strict=True)
         for seed in seeds
     ]
-    intervals, limits = zip(*timing.values(), strict=True)
-    several = {"learning_rates": tuple(learning_rates), "every": intervals, "num_steps": limits}
+    together = {**fixed, "learning_rates": tuple(learning_rates), "every": tuple(every), "seed": seeds[0], "method": embedding}
     return {
         "training": [Training(**fields) for fields in single],
         "peaks": [Peak(**fields) for fields in single],
-        "embedding": [Embedding(**fixed, **sizes, **several, seed=seeds[0], method=embedding)],
+        "embedding": [Embedding(**together)],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -60,18 +59,24 @@ class Training(_Training):
 
 @lru_cache(maxsize=2)
 def examples(dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Training inputs and labels, and test inputs: less the mean of each pixel, over one standard deviation of all (of the training set).
+    """Training inputs and labels, and test inputs.
+
+    Grey images stay in [0, 1] (paper, App. D, for FashionMNIST). From colour images the mean of each pixel is subtracted, then they are
+    divided by one standard deviation, both of the training set (the authors' earlier code, for CIFAR-10).
 
     Raises:
         InvalidInput: no labelled images.
     """
     data = load_dataset(dataset)
-    if not isinstance(data.x, torch.Tensor) or data.y is None:
+    if not isinstance(data.x, torch.Tensor) or data.x.dim() != 4 or data.y is None:
         raise InvalidInput(f"this page needs labelled images, {dataset!r} has none. Use fashion_mnist_small, mnist, cifar10, ...")
-    mean, device = data.x.mean(0), "cuda" if torch.cuda.is_available() else "cpu"
-    std = (data.x - mean).std()
-    test = (load_dataset(dataset, split="test", num_examples=EMBEDDED_EXAMPLES, seed=0).x - mean) / std
-    return ((data.x - mean) / std).to(device), data.y.to(device), test.to(device)
+    x, test = data.x, load_dataset(dataset, split="test", num_examples=EMBEDDED_EXAMPLES, seed=0).x
+    if x.shape[1] == 3:
+        mean = x.mean(0)
+        std = (x - mean).std()
+        x, test = (x - mean) / std, (test - mean) / std
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return x.to(device), data.y.to(device), test.to(device)
 
 
 @run(version=1)
@@ -163,8 +168,8 @@ class Embedding:
     batch_size: int
     seed: int
     stop_accuracy: float
-    num_steps: tuple[int, ...]  # as of the trajectories, one a learning rate
-    every: tuple[int, ...]
+    num_steps: int
+    every: tuple[int, ...]  # one a learning rate
     L: int
     num_hessian_examples: int
     method: str  # umap or pca
@@ -174,7 +179,7 @@ class Embedding:
 def embedding(config: Embedding) -> Result:
     """Columns: learning_rate, step, train_accuracy, K_top, K_conditioning, K_trace, H_top; x and y of the embedded predictions; method used."""
     tables, predictions = [], []
-    for rate, num_steps, every in zip(config.learning_rates, config.num_steps, config.every, strict=True):
+    for rate, every in zip(config.learning_rates, config.every, strict=True):
         found = get(
             Training(
                 config.dataset,
@@ -183,7 +188,7 @@ def embedding(config: Embedding) -> Result:
                 config.batch_size,
                 config.seed,
                 config.stop_accuracy,
-                num_steps,
+                config.num_steps,
                 every,
                 config.L,
                 config.num_hessian_examples,
@@ -195,12 +200,3 @@ def embedding(config: Embedding) -> Result:
     points = embed(torch.cat(predictions), method=config.method, seed=config.seed)
     table = pd.concat(tables, ignore_index=True)
     return Result(table.assign(x=points.points[:, 0].numpy(), y=points.points[:, 1].numpy(), used=points.method))
-
-
-def schedule(learning_rates: Sequence[float], *, every: int, num_steps: int) -> dict[float, tuple[int, int]]:
-    """Learning rate -> (steps between probes, steps at most): those given for the largest rate, in inverse proportion for the others.
-
-    So all runs are probed at the same multiples of learning rate times steps.
-    """
-    largest = max(learning_rates)
-    return {rate: (round(every * largest / rate), round(num_steps * largest / rate)) for rate in learning_rates}

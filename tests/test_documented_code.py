@@ -12,7 +12,9 @@ FILES = ("README.md", "book/api.md")
 BLOCKS = [
     (name, text)
     for name in FILES
-    for text in re.findall(r"^```python\n(.*?)^```", (paths.repository() / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for text in re.findall(
+        r"^```python\n(.*?)^```", (paths.repository() / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 ]
 
 

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.models.examples import Examples
+from sgdscope.models.examples import Examples, take
 from sgdscope.models.losses import Loss
 from sgdscope.spectra.composite import composite_forms
 from sgdscope.spectra.objective import Objective
-from sgdscope.stability import taylor_functions, taylor_rules
+from sgdscope.stability import taylor_attention, taylor_rules  # noqa: F401  (they fill the table of rules)
 from sgdscope.stability.taylor import NoRule, Series, coefficients, name_of
+from sgdscope.stability.taylor_functions import by_forward_mode
 
 METHODS = ("auto", "taylor", "nested")
 
@@ -53,8 +54,8 @@ def directional_curvature(
         y: targets.
         direction: e (d,), flat, in ``model.parameters()`` order, those that require a gradient.
         method: ``"taylor"`` or ``"nested"`` to insist on one way, ``"auto"`` for the first that works.
-        chunk_size: examples at once. If None, 128 for series and 256 nested, 2,048 on a GPU: memory grows with it, the result does not change
-            beyond rounding.
+        chunk_size: examples at once; the result does not depend on it beyond rounding. If None, from 8 to 1,024, so that the results of the
+            model's functions take 2 MiB on average (64 MiB on a GPU, and up to 8,192): what keeps the work in the cache, measured.
 
     Returns:
         (N,) of the parameters' dtype and device.
@@ -75,19 +76,50 @@ def directional_curvature(
         raise InvalidInput(f"chunk_size must be a whole number of at least 1; {chunk_size!r} came.")
     objective = Objective(model, loss, x, y)
     e = objective.direction("direction", direction)
-    large = 2048 if e.is_cuda else None
+    size = chunk_size or _fitting_chunk(objective)
     if method != "nested":
         try:
-            return _in_chunks(objective, _by_series(objective, e), chunk_size or large or 128)
+            return _in_chunks(objective, _by_series(objective, e), size)
         except NoRule as missing:
             if method == "taylor":
                 raise InvalidInput(f"method='taylor' needs a rule for each function of the model; {missing}. Use method='auto'.") from None
-    return _in_chunks(objective, _by_nested_jvp(objective, e), chunk_size or large or 256)
+    return _in_chunks(objective, _by_nested_jvp(objective, e), size)
 
 
 def _in_chunks(objective: Objective, curvatures: Callable[[int, int], Tensor], size: int) -> Tensor:
-    with torch.enable_grad(), composite_forms():
-        return torch.cat([curvatures(start, stop) for start, stop in objective.chunks(size)])
+    try:
+        with torch.enable_grad(), composite_forms():
+            return torch.cat([curvatures(start, stop).detach() for start, stop in objective.chunks(size)])
+    except (RuntimeError, NotImplementedError) as error:
+        if any(words in str(error) for words in ("forward AD", "functorch transforms", "jvp")):
+            raise InvalidInput(
+                f"the model and the loss must be differentiable twice in forward mode; torch.func says: {str(error).splitlines()[0]} "
+                "Write that layer from other operations, or give its autograd.Function a jvp."
+            ) from error
+        raise
+
+
+def _fitting_chunk(objective: Objective) -> int:
+    """Examples whose intermediate results take 2 MiB on average over the functions of the model, 64 MiB on a GPU."""
+    on_gpu = objective.parameters[0].is_cuda
+    with torch.no_grad(), _ResultBytes() as measured:
+        objective.outputs(objective.parameters, take(objective.x, slice(0, 1)))
+    mean = sum(measured.sizes) / max(len(measured.sizes), 1)
+    target, most = (64 * 2**20, 8192) if on_gpu else (2 * 2**20, 1024)
+    return min(max(int(target / max(mean, 1)), 8), most)
+
+
+class _ResultBytes(TorchFunctionMode):
+    """Notes the bytes of what each torch function returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        result = func(*args, **(kwargs or {}))
+        self.sizes += [leaf.nbytes for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        return result
 
 
 def _by_series(objective: Objective, direction: Tensor) -> Callable[[int, int], Tensor]:
@@ -95,7 +127,14 @@ def _by_series(objective: Objective, direction: Tensor) -> Callable[[int, int], 
     line = [Series.of(p, v, shared=True) for p, v in zip(objective.parameters, objective.unflatten(direction), strict=True)]
 
     def curvatures(start: int, stop: int) -> Tensor:
-        losses, _, half = coefficients(objective.losses(line, start, stop))
+        x, y = (take(examples, slice(start, stop)) for examples in (objective.x, objective.y))
+        outputs = objective.outputs(line, x)
+        try:
+            values = objective.loss(outputs, y)
+        except NoRule:  # one function more or less: outputs are small
+            with _AutogradConstants():
+                values = by_forward_mode(objective.loss, outputs, y)
+        losses, _, half = coefficients(values)
         return torch.zeros_like(losses) if half is None else 2 * half
 
     return curvatures

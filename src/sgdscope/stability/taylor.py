@@ -1,9 +1,8 @@
 """Tensors that carry their first two derivatives along a line: ``x(t) = x0 + x1 t + x2 t^2``, pushed through a model by rules.
 
 A `Series` is handed to a model in the place of its parameters. Each torch function that meets one is looked up, by its name, in `RULES`
-(filled by `sgdscope.stability.taylor_rules`) and gives a series again; all five products of a linear layer come from one rule, so that the
-pass costs five linear maps a layer where nested forward mode costs about ten. A function that has no rule raises `NoRule`; nothing falls
-back in silence.
+(filled by `taylor_rules`, `taylor_functions` and `taylor_attention` beside this module) and gives a series again. A linear layer costs five
+linear maps, where nested forward mode costs eight. What has no rule raises `NoRule`; nothing falls back in silence.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Series(Tensor):
         """The series, or the plain x0 where both derivatives are zero."""
         if x1 is None and x2 is None:
             return x0
-        made = Tensor._make_subclass(Series, x0)
+        made = Tensor._make_wrapper_subclass(Series, x0.shape, dtype=x0.dtype, device=x0.device)
         made.series, made.shared = (x0, x1, x2), shared
         return made
 
@@ -55,11 +54,14 @@ class Series(Tensor):
             takes.bind(func, *args, **kwargs)
         except TypeError as error:
             raise NoRule(f"the rule of {name} says: {error}") from None
-        if not torch.is_grad_enabled():  # autograd, and so the Hessian, takes what is computed there as constant
-            args[0].shared = True
-            return constant(func, *args, **kwargs)
+        if not torch.is_grad_enabled() and apply is not constant:  # torch.no_grad, or the forward of an autograd.Function
+            raise NoRule(f"{name} has no rule where autograd is off")
         result = apply(func, *args, **kwargs)
         return _put(args[0], result) if in_place else result
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None) -> object:
+        raise NoRule(f"{func} has no rule for Taylor series: it was called past the functions of Python")
 
 
 def _put(target: object, result: object) -> Series:
@@ -103,7 +105,7 @@ def nth(value: object, n: int) -> object:
 
 
 def constant(func: Callable, *args: object, **kwargs: object) -> object:
-    """``func`` of the values, without derivatives: shapes, comparisons, and what a model computes under `torch.no_grad`."""
+    """``func`` of the values, without derivatives: shapes and comparisons."""
     return func(*nth(args, 0), **nth(kwargs, 0))
 
 

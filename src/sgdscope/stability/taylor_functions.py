@@ -112,30 +112,40 @@ def _cross_entropy(func: Callable, input: Series, target: Tensor, ignore_index: 
 
 
 @rule(
-    *("log", "log1p", "expm1", "sqrt", "reciprocal", "sin", "cos", "pow", "erf", "abs", "clamp", "logsumexp", "div", "__rdiv__"),
+    *(
+        "log",
+        "log1p",
+        "expm1",
+        "sqrt",
+        "reciprocal",
+        "sin",
+        "cos",
+        "pow",
+        "erf",
+        "abs",
+        "clamp",
+        "logsumexp",
+        "div",
+        "__rdiv__",
+        "__rpow__",
+    ),
     *("gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "logsigmoid", "softsign", "hardtanh", "relu6", "hardswish", "prelu"),
-    *("true_divide", "where", "bilinear", "group_norm", "multi_head_attention_forward"),
+    *("true_divide", "where", "bilinear", "group_norm", "einsum", "addmm", "baddbmm", "norm"),
 )
 def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
-    """The series of any one function: forward mode of (x, x') -> (f, f') along (x', x'')."""
+    """The series of any one function with one result: forward mode of (x, x') -> (f, f') along (x', x'')."""
     leaves, shape = tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Series)]
 
-    def at(*values: Tensor) -> tuple[Tensor, ...]:
+    def at(*values: Tensor) -> Tensor:
         given = list(leaves)
         for place, value in zip(places, values, strict=True):
             given[place] = value
         plain_args, plain_kwargs = tree_unflatten(given, shape)
-        outputs, form = tree_flatten(func(*plain_args, **plain_kwargs))
-        at.form, at.places = form, [i for i, output in enumerate(outputs) if isinstance(output, Tensor)]
-        at.others = outputs
-        return tuple(outputs[i] for i in at.places)
+        return func(*plain_args, **plain_kwargs)
 
     x0, x1, x2 = zip(*(leaves[place].series for place in places), strict=True)
     x1, x2 = ([torch.zeros_like(x) if c is None else c for x, c in zip(x0, part, strict=True)] for part in (x1, x2))
     number = len(places)
     (y0, y1), (_, twice) = jvp(lambda *both: jvp(at, both[:number], both[number:]), (*x0, *x1), (*x1, *(2 * c for c in x2)))
-    filled = list(at.others)
-    for i, *y in zip(at.places, y0, y1, twice):
-        filled[i] = Series.of(y[0], y[1], y[2] / 2)
-    return tree_unflatten(filled, at.form)
+    return Series.of(y0, y1, twice / 2)

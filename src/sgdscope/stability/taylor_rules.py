@@ -36,6 +36,7 @@ def _detach(func: Callable, x: Series) -> Tensor:
     *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "permute", "transpose", "movedim", "T", "mT", "t"),
     *("view_as", "expand_as", "reshape_as", "__getitem__", "narrow", "select", "unbind", "chunk", "split", "index_select"),
     *("contiguous", "clone", "neg", "roll", "flip", "repeat", "repeat_interleave", "tile", "sum", "mean", "cumsum", "diagonal"),
+    *("to", "type_as", "float", "double"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 )
 def linear_in_one(func: Callable, x: object, *args: object, **kwargs: object) -> object:
@@ -47,6 +48,8 @@ def linear_in_one(func: Callable, x: object, *args: object, **kwargs: object) ->
     memory = x.series[0].untyped_storage().data_ptr()
 
     def join(y0: Tensor, y1: Tensor | None, y2: Tensor | None) -> Tensor:
+        if not y0.is_floating_point():
+            raise NoRule(f"{func.__name__} to {y0.dtype}")
         shared = y0.untyped_storage().data_ptr() == memory
         x.shared = x.shared or shared
         return Series.of(y0, y1, y2, shared=shared)

@@ -37,6 +37,13 @@ def layer_norm(
     return output if bias is None else output + bias
 
 
+def rms_norm(input: Tensor, normalized_shape: list[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """`torch.nn.functional.rms_norm`."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    output = input * torch.rsqrt((input * input).mean(axes, keepdim=True) + (torch.finfo(input.dtype).eps if eps is None else eps))
+    return output if weight is None else output * weight
+
+
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -157,6 +164,7 @@ def _recurrent(step: Callable, fused: Callable) -> Callable:
 
 COMPOSITES: dict[str, Callable] = {
     "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
     "instance_norm": instance_norm,
     "glu": glu,
     "embedding": embedding,

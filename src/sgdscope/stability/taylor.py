@@ -47,7 +47,7 @@ class Series(Tensor):
         if name.endswith("_") and not name.endswith("__"):
             name, in_place = name[:-1], True
             func = getattr(Tensor, name, None)
-        if name not in RULES:
+        if name not in RULES or not callable(func):
             raise NoRule(f"{name} has no rule for Taylor series")
         apply, takes = RULES[name]
         try:

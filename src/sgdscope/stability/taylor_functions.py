@@ -129,7 +129,22 @@ def _cross_entropy(func: Callable, input: Series, target: Tensor, ignore_index: 
         "__rdiv__",
         "__rpow__",
     ),
-    *("gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "logsigmoid", "softsign", "hardtanh", "relu6", "hardswish", "prelu"),
+    *(
+        "gelu",
+        "silu",
+        "mish",
+        "elu",
+        "selu",
+        "celu",
+        "softplus",
+        "log_sigmoid",
+        "logsigmoid",
+        "softsign",
+        "hardtanh",
+        "relu6",
+        "hardswish",
+        "prelu",
+    ),
     *("true_divide", "where", "bilinear", "group_norm", "einsum", "addmm", "baddbmm", "norm"),
 )
 def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
@@ -145,7 +160,7 @@ def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
         return func(*plain_args, **plain_kwargs)
 
     x0, x1, x2 = zip(*(leaves[place].series for place in places), strict=True)
-    x1, x2 = ([torch.zeros_like(x) if c is None else c for x, c in zip(x0, part, strict=True)] for part in (x1, x2))
+    x1, x2 = ([torch.zeros_like(x) if c is None else c.contiguous() for x, c in zip(x0, part, strict=True)] for part in (x1, x2))
     number = len(places)
     (y0, y1), (_, twice) = jvp(lambda *both: jvp(at, both[:number], both[number:]), (*x0, *x1), (*x1, *(2 * c for c in x2)))
     return Series.of(y0, y1, twice / 2)

@@ -165,5 +165,5 @@ def _snapshots(run: Run, last: int, *, resumed: bool = False) -> Iterator[Snapsh
 def _saving(snapshots: Iterator[Snapshot], run: Run, last: int, path: Path, settings: dict[str, object], every: int) -> Iterator[Snapshot]:
     for snapshot in snapshots:
         yield snapshot
-        if snapshot.status != "diverged" and (run.step % every == 0 or run.step == last):
+        if run.step and snapshot.status != "diverged" and (run.step % every == 0 or run.step == last):
             checkpoints.save(path, resume.state(run, settings))

@@ -75,9 +75,9 @@ def call(model: nn.Module, x: Examples) -> object:
     """
     try:
         return model(**x) if isinstance(x, Mapping) else model(x)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         whole = [f"{name} is {tensor.dtype}" for name, tensor in leaves(x, "x") if not tensor.is_floating_point()]
-        if whole and "type" in str(error):  # "must have the same dtype", "should be the same type", "expected scalar type"
+        if whole and any(words in str(error) for words in ("type", "not implemented for")):  # "same dtype", "scalar type", "for 'Long'"
             raise InvalidInput(
                 f"x must have the dtype that the model takes; {', '.join(whole)} and the model fails: {error} "
                 "Convert integers with x.float() (token ids belong into an Embedding)."

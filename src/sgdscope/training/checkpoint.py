@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 class CheckpointError(SgdscopeError, OSError):
-    """A checkpoint could not be written."""
+    """A checkpoint could not be written or read."""
 
 
 class Carried(Protocol):
@@ -58,7 +58,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state; None if there is no file, or if it is damaged: then it is set aside as ``<name>.damaged`` with a warning."""
+    """The state; None if there is no file, or if it is damaged: then it is set aside as ``<name>.damaged`` with a warning.
+
+    Raises:
+        CheckpointError: what is there cannot be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
@@ -74,6 +78,8 @@ def load(path: Path) -> dict[str, Any] | None:
         return _decode(content["state"], tensors)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CheckpointError(f"could not read the checkpoint {path}: {error}. Give the path of a file.") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         aside = path.with_name(path.name + ".damaged")
         os.replace(path, aside)

@@ -94,7 +94,7 @@ def train(
 
     Raises:
         InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings.
-        CheckpointError: the checkpoint cannot be written.
+        CheckpointError: the checkpoint cannot be read or written.
     """
     count = check_fit(model, loss, x, y)
     size = getattr(estimator, "batch_size", None) if batch_size is None else batch_size

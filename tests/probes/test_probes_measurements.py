@@ -15,6 +15,7 @@ from sgdscope.gradients import draw_batches
 from sgdscope.probes import (
     Accuracy,
     Alignment,
+    DistanceAlongTop,
     GradientCovariance,
     GradientNorms,
     LossAlongTop,
@@ -190,7 +191,7 @@ def test_loss_along_the_top_eigenvector():
     slope = abs(float(rows(point.model, point.x, point.y).mean(0) @ pairs.vectors[:, 0]))
     distance = slope / float(pairs.values[0])
     reach = 3 * max(distance, 0.5 * slope)
-    assert found["distance"] == pytest.approx(distance)
+    assert DistanceAlongTop(sharpness).measure(point)["distance"] == pytest.approx(distance)
     torch.testing.assert_close(found["along_points"], torch.tensor([-1, -0.5, 0, 0.5, 1], dtype=torch.float64) * reach)
     moved = copy.deepcopy(point.model).eval()
     start = [parameter.detach().clone() for parameter in moved.parameters()]
@@ -217,6 +218,7 @@ PROBES = [
     Sharpness(),
     StabilityMargin(Sharpness()),
     Alignment(Sharpness(), GradientCovariance()),
+    DistanceAlongTop(Sharpness()),
     LossAlongTop(Sharpness()),
     Accuracy(),
     GradientNorms(),
@@ -262,7 +264,7 @@ def test_refusals(call, message):
         call()
 
 
-@pytest.mark.parametrize("probe", PROBES[:7], ids=lambda probe: type(probe).__name__)
+@pytest.mark.parametrize("probe", PROBES[:8], ids=lambda probe: type(probe).__name__)
 def test_diverged_parameters_are_said_to_be_not_finite(probe):
     point = snapshot()
     with torch.no_grad():

@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgdscope.errors import InvalidInput
-from sgdscope.probes import At, Every, LogSpaced, Reaches
+from sgdscope.probes import At, Every, LogSpaced, Pairs, Reaches
 
 
 @given(st.integers(1, 50), st.integers(0, 60))
 def test_every(period, first):
     assert [step for step in range(200) if Every(period, first)(step)] == list(range(first, 200, period))
+
+
+@given(st.integers(2, 50))
+def test_pairs(period):
+    starts = range(0, 200, period)
+    assert [step for step in range(200) if Pairs(period)(step)] == sorted(set(starts) | {step + 1 for step in starts if step < 199})
 
 
 @given(st.integers(1, 12))
@@ -39,6 +45,7 @@ def test_reaches():
         (lambda: Every(0), "period must be a whole number of at least 1; 0 came."),
         (lambda: Every(True), "period must be a whole number of at least 1; True came."),
         (lambda: Every(2, first=-1), "first must be a whole number of at least 0; -1 came."),
+        (lambda: Pairs(1), "period must be a whole number of at least 2; 1 came."),
         (lambda: LogSpaced(0.5), "per_decade must be a whole number of at least 1; 0.5 came."),
         (lambda: At((1, 2.5)), "steps must be a whole number of at least 0; 2.5 came."),
     ],

@@ -20,7 +20,7 @@ class Sharpness(Probe):
 
     Measures:
         H_top: ``lambda_H^1``, the largest eigenvalue.
-        H_values: (k,) the k largest, descending.
+        H_values: (k,) the k largest, descending; where k is above 1.
         H_residual: largest ``|H v - value v| / |value|`` of the k pairs.
         H_products: Hessian-vector products that it took.
 
@@ -66,12 +66,8 @@ class Sharpness(Probe):
         """The eigenvalues at one snapshot and how well they are known."""
         pairs = self.at(snapshot)
         relative = pairs.residuals / pairs.values.abs().clamp_min(float(pairs.values.abs().max()) * 1e-12)
-        return {
-            "H_top": float(pairs.values[0]),
-            "H_residual": float(relative.max()),
-            "H_products": float(pairs.products),
-            "H_values": pairs.values,
-        }
+        found: Measured = {"H_top": float(pairs.values[0]), "H_residual": float(relative.max()), "H_products": float(pairs.products)}
+        return found | ({"H_values": pairs.values} if self.k > 1 else {})
 
     def state(self) -> dict[str, object]:
         """The vectors that the next one starts from."""

@@ -33,22 +33,43 @@ class Alignment(Probe):
         return {"alignment": abs(float(of_hessian.double() @ of_covariance.double()))}
 
 
+class DistanceAlongTop(Probe):
+    """How far the minimum along the top eigenvector e of the Hessian is, by the parabola there (Jastrzebski et al. 2020, Sec. 3).
+
+    On the examples of the sharpness probe, in eval mode. Does not change with the scale of the loss.
+
+    Measures:
+        distance: ``psi = |<g, e>| / |lambda|``, g the mean gradient and lambda the curvature.
+
+    Args:
+        sharpness: the probe that finds e.
+    """
+
+    def __init__(self, sharpness: Sharpness) -> None:
+        self.sharpness = sharpness
+        self.parts = (sharpness,)
+
+    def measure(self, snapshot: Snapshot) -> Measured:
+        """The distance at one snapshot."""
+        slope, curvature = _slope_and_curvature(self.sharpness, snapshot)
+        return {"distance": slope / curvature}
+
+
 class LossAlongTop(Probe):
     """The mean loss along the top eigenvector e of the Hessian, and the parabola through it (Jastrzebski et al. 2020, Assumption 1).
 
-    On the examples of the sharpness probe, in eval mode. With ``a = <g, e>`` and lambda the curvature, the parabola of value, slope and
-    curvature has its minimum at ``-a / lambda``. The loss is taken at ``num_points`` points t from ``-r`` to ``r``,
-    ``r = reach max(|a| / |lambda|, eta |a|)``: so that the minimum and the next full-batch step lie inside.
+    On the examples of the sharpness probe, in eval mode. The loss is taken at ``num_points`` points t from ``-r`` to ``r`` with
+    ``r = reach max(|a| / |lambda|, eta |a|)``, ``a = <g, e>`` and lambda the curvature: the minimum of the parabola and the next
+    full-batch step lie inside.
 
     Measures:
-        distance: ``|a| / |lambda|``, the paper's ``psi``: how far the minimum along e is.
         quadratic_error: residual norm of the best parabola through the points over the norm of the losses less their mean; 0 for a parabola.
         along_points: (num_points,) t.
         along_losses: (num_points,) ``L(theta + t e)``.
 
     Args:
         sharpness: the probe that finds e.
-        num_points: odd, so that t = 0 is among them.
+        num_points: made odd, so that t = 0 is among them.
         reach: how many times the distance to look.
     """
 
@@ -58,38 +79,38 @@ class LossAlongTop(Probe):
         self.parts = (sharpness,)
 
     def measure(self, snapshot: Snapshot) -> Measured:
-        """Distance, profile and error at one snapshot.
+        """Profile and error at one snapshot.
 
         Raises:
             NotFinite: a loss on the way is NaN or infinite.
         """
-        pairs = self.sharpness.at(snapshot)
-        direction, curvature = pairs.vectors[:, 0], abs(float(pairs.values[0]))
+        slope, curvature = _slope_and_curvature(self.sharpness, snapshot)
+        rate = snapshot.learning_rate if snapshot.learning_rate > 0 else 0.0
+        reach = self.reach * slope * max(1 / curvature, rate)
+        points = torch.linspace(-reach, reach, self.num_points, dtype=torch.float64)
         x, y = examples(snapshot, self.sharpness.num_examples, self.sharpness.seed)
         with measuring(snapshot.model), torch.no_grad():
-            with torch.enable_grad():
-                slope = abs(float(mean_gradient(snapshot.model, snapshot.loss, x, y).double() @ direction.double()))
-            distance = slope / curvature
-            rate = snapshot.learning_rate if snapshot.learning_rate > 0 else 0.0
-            reach = self.reach * max(distance, rate * slope)
-            points = torch.linspace(-reach, reach, self.num_points, dtype=torch.float64)
             objective = Objective(snapshot.model, snapshot.loss, x, y)
-            steps = objective.unflatten(direction)
+            steps = objective.unflatten(self.sharpness.at(snapshot).vectors[:, 0])
             losses = torch.stack([self._loss(objective, steps, float(t)) for t in points])
         if not torch.isfinite(losses).all():
             raise NotFinite(f"the loss along the top eigenvector must be finite; it is not at step {snapshot.step}.")
-        return {
-            "distance": distance,
-            "quadratic_error": quadratic_error(points, losses),
-            "along_points": points,
-            "along_losses": losses,
-        }
+        return {"quadratic_error": quadratic_error(points, losses), "along_points": points, "along_losses": losses}
 
     @staticmethod
     def _loss(objective: Objective, steps: list[torch.Tensor], t: float) -> torch.Tensor:
         moved = [value + t * step for value, step in zip(objective.parameters, steps, strict=True)]
         total = sum(objective.losses(moved, *chunk).sum(dtype=torch.float64) for chunk in objective.chunks(1000))
         return (total / objective.num_examples).cpu()
+
+
+def _slope_and_curvature(sharpness: Sharpness, snapshot: Snapshot) -> tuple[float, float]:
+    """``|<g, e>|`` and ``|lambda|`` on the examples of the sharpness probe."""
+    pairs = sharpness.at(snapshot)
+    x, y = examples(snapshot, sharpness.num_examples, sharpness.seed)
+    with measuring(snapshot.model):
+        gradient = mean_gradient(snapshot.model, snapshot.loss, x, y)
+    return abs(float(gradient.double() @ pairs.vectors[:, 0].double())), abs(float(pairs.values[0]))
 
 
 def quadratic_error(points: torch.Tensor, values: torch.Tensor) -> float:

@@ -31,6 +31,24 @@ class Every:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Every ``period`` steps and the step after each: what one step does is the difference of the two.
+
+    >>> [step for step in range(10) if Pairs(4)(step)]
+    [0, 1, 4, 5, 8, 9]
+    """
+
+    period: int
+
+    def __post_init__(self) -> None:
+        whole("period", self.period, 2)
+
+    def __call__(self, step: int) -> bool:
+        """Whether ``step`` is one of them."""
+        return step >= 0 and step % self.period < 2
+
+
+@dataclass(frozen=True)
 class LogSpaced:
     """Step 0, and the steps ``round(10^(i / per_decade))``, i = 0, 1, ...: evenly spaced on a logarithmic axis.
 

@@ -44,7 +44,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps({"format": FORMAT, "state": _encode(state, tensors)})
     checksum = hashlib.sha256((text + digest(tensors)).encode()).hexdigest()
-    temporary = path.with_name(f".{path.name}.tmp")  # what a kill leaves is overwritten at the next saving
+    temporary = path.with_name(path.name + ".tmp")  # what a kill leaves is overwritten at the next saving
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata={"sgdscope": text, "checksum": checksum})

@@ -157,7 +157,7 @@ def _snapshots(run: Run, last: int, *, resumed: bool = False) -> Iterator[Snapsh
         with guard:
             snapshot = run.advance()
         guard = nullcontext()  # once is enough
-        yield replace(snapshot, status="finished") if snapshot.status == "running" and run.step == last else snapshot
+        yield replace(snapshot, status="finished") if run.step == last else snapshot  # not if it diverged
         if snapshot.status == "diverged":
             return
 

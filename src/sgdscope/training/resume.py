@@ -40,7 +40,6 @@ def state(run: Run, settings: dict[str, object]) -> dict[str, object]:
     return {
         "settings": settings,
         "step": run.step,
-        "known": list(run.known),
         "model": run.point.model.state_dict(),
         "sgd": run.sgd.state(),
         "batches": run.batches.state(),
@@ -63,7 +62,7 @@ def restore(run: Run, settings: dict[str, object], state: dict[str, object], pat
             )
     if set(state["carry"]) != set(run.carry):
         raise InvalidInput(f"checkpoint {path} carries {sorted(state['carry'])}, the run {sorted(run.carry)}. Give the same ones.")
-    run.step, run.known = state["step"], tuple(state["known"])
+    run.step = state["step"]
     run.point.model.load_state_dict(state["model"])
     run.sgd.restore(state["sgd"])
     run.batches.restore(state["batches"])

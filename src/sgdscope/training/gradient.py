@@ -19,7 +19,10 @@ GradientRule: TypeAlias = Callable[[nn.Module, Loss, Examples, Examples], Tensor
 
 
 class Estimator(Protocol):
-    """What can drive training in place of mini-batches, such as `sgdscope.estimators.SVRG`."""
+    """What can drive training in place of mini-batches, such as `sgdscope.estimators.SVRG`.
+
+    If it has ``state()`` and ``restore(state)`` as `checkpoint.Carried`, they go into the checkpoints.
+    """
 
     def estimate(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> Tensor:
         """(d,) estimate of the gradient of the mean loss over all of ``x`` and ``y``."""

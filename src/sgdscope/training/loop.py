@@ -60,7 +60,7 @@ def train(
     arguments give the same snapshots bit for bit (on one machine, on the CPU); no global random number is drawn.
 
     Args:
-        model: trained in place. Active dropout is refused: it draws from PyTorch's global generator.
+        model: trained in place. What is random in training mode, such as dropout, is refused: it draws from PyTorch's global generator.
         loss: of single examples, a name or a function; its mean over the batch is minimised.
         x: all training inputs, on the model's device from the start; a tensor or a (nested) dict of tensors, examples first.
         y: all training targets.
@@ -93,7 +93,8 @@ def train(
         Snapshots. The last has status ``finished`` or ``diverged``.
 
     Raises:
-        InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings.
+        InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings; and from the first
+            step, if it draws from the global generator.
         CheckpointError: the checkpoint cannot be read or written.
     """
     count = check_fit(model, loss, x, y)

@@ -121,7 +121,14 @@ def quadratic_error(points: torch.Tensor, values: torch.Tensor) -> float:
     (0.0, 0.382)
     """
     scaled = points / points.abs().max().clamp_min(torch.finfo(points.dtype).tiny)
-    basis = torch.stack([torch.ones_like(scaled), scaled, scaled.square()], 1)
-    fit = basis @ torch.linalg.lstsq(basis, values[:, None]).solution[:, 0]
-    spread = (values - values.mean()).norm()
-    return float((values - fit).norm() / spread) if spread > 0 else 0.0
+    residual = values - values.mean()
+    spread = residual.norm()
+    basis: list[torch.Tensor] = []  # orthogonal polynomials; by sums alone, for LAPACK's bits depend on where the memory lies
+    for power in (scaled, scaled.square()):
+        power = power - power.mean()
+        for done in basis:
+            power = power - (power * done).sum() / done.square().sum() * done
+        basis.append(power)
+        if bool(power.any()):
+            residual = residual - (residual * power).sum() / power.square().sum() * power
+    return float(residual.norm() / spread) if spread > 0 else 0.0

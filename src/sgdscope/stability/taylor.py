@@ -2,7 +2,7 @@
 
 A `Series` is handed to a model in the place of its parameters. Each torch function that meets one is looked up, by its name, in `RULES`
 (filled by `taylor_rules`, `taylor_functions` and `taylor_attention` beside this module) and gives a series again. A linear layer costs five
-linear maps, where nested forward mode costs eight. What has no rule raises `NoRule`; nothing falls back in silence.
+linear maps, where nested forward mode costs eight. What no rule can do raises `NoRule`; nothing is taken for a constant in silence.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Series(Tensor):
         if name.endswith("_") and not name.endswith("__"):
             name, in_place = name[:-1], True
             func = getattr(Tensor, name, None)
-        if name not in RULES or not callable(func):
+        if name not in RULES or not callable(func) or kwargs.get("out") is not None:
             raise NoRule(f"{name} has no rule for Taylor series")
         apply, takes = RULES[name]
         try:

@@ -1,6 +1,7 @@
 """Taylor rules of the functions that are not linear: activations, max-pooling, softmax, cross entropy; see `sgdscope.stability.taylor`.
 
-Those that take most of the time have their formulas here; the others run forward mode twice on this one function (`by_forward_mode`).
+Those that take most of the time have their formulas here; the others run forward mode twice on this one function (`by_forward_mode`). Not
+every function can be added to these: forward mode twice is silently wrong through some, such as `torch.linalg.det` in PyTorch 2.13.
 """
 
 from __future__ import annotations
@@ -145,7 +146,21 @@ def _cross_entropy(func: Callable, input: Series, target: Tensor, ignore_index: 
         "hardswish",
         "prelu",
     ),
-    *("true_divide", "where", "bilinear", "group_norm", "einsum", "addmm", "baddbmm", "norm"),
+    *(
+        "true_divide",
+        "where",
+        "bilinear",
+        "group_norm",
+        "einsum",
+        "addmm",
+        "baddbmm",
+        "norm",
+        "cumprod",
+        "normalize",
+        "amax",
+        "var",
+        "cosine_similarity",
+    ),
 )
 def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
     """The series of any one function with one result: forward mode of (x, x') -> (f, f') along (x', x'')."""
@@ -157,7 +172,10 @@ def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
         for place, value in zip(places, values, strict=True):
             given[place] = value
         plain_args, plain_kwargs = tree_unflatten(given, shape)
-        return func(*plain_args, **plain_kwargs)
+        result = func(*plain_args, **plain_kwargs)
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            raise NoRule(f"{func.__name__} gives {result.dtype if isinstance(result, Tensor) else type(result).__name__}")
+        return result
 
     x0, x1, x2 = zip(*(leaves[place].series for place in places), strict=True)
     x1, x2 = ([torch.zeros_like(x) if c is None else c.contiguous() for x, c in zip(x0, part, strict=True)] for part in (x1, x2))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.gradients.capture import forward
 from sgdscope.gradients.per_example import PerExampleGradients
@@ -87,7 +87,7 @@ def gradient_history(
     else:
         _one_by_one(model, function, x, y, batches, memory, plan.bytes_captured, out)
     if not torch.isfinite(out.sum(1)).all():
-        raise InvalidInput("gradients must be finite; NaN or infinite values came out of finite losses. Use float64 or a smaller loss.")
+        raise NotFinite("gradients must be finite; NaN or infinite values came out of finite losses. Use float64 or a smaller loss.")
     return out
 
 

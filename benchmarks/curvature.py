@@ -45,7 +45,7 @@ class Recurrent(nn.Module):
 
 
 class Unknown(nn.Module):
-    """A network with a function that has no rule (sort, for it gives a pair), so that all of it goes through nested forward mode."""
+    """A network with a function that no rule names."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ GENERAL = {
     "transformer": (Transformer, lambda g: torch.randint(1000, (256, 64), generator=g), "transformer of 2 layers, 64 tokens"),
     "lstm": (Recurrent, lambda g: torch.randint(5000, (256, 80), generator=g), "LSTM-100, 80 tokens"),
     "layer norm": (layer_norm_mlp, lambda g: torch.randn(1000, 784, generator=g), "MLP 784-512-512-512-10 with layer norm and GELU"),
-    "lenet, sorted": (lambda: Unknown(problem("lenet", 1)[0]), lambda g: torch.randn(1000, 1, 28, 28, generator=g), "LeNet, sorted (no rule)"),
-    "mlp, sorted": (lambda: Unknown(problem("mlp", 1)[0]), lambda g: torch.randn(250, 784, generator=g), "MLP 784-1024-1024-10, sorted (no rule)"),
+    "lenet, sorted": (lambda: Unknown(problem("lenet", 1)[0]), lambda g: torch.randn(1000, 1, 28, 28, generator=g), "LeNet, sorted outputs"),
+    "mlp, sorted": (lambda: Unknown(problem("mlp", 1)[0]), lambda g: torch.randn(250, 784, generator=g), "MLP 784-1024-1024-10, sorted outputs"),
 }  # fmt: skip
 
 

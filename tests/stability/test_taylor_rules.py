@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sgdscope.stability import directional_curvature  # noqa: F401  (registers the rules)
-from sgdscope.stability.taylor import RULES, NoRule, Series, constant
+from sgdscope.stability.taylor import OTHER, RULES, NoRule, Series, constant
 
 
 def normal(*shape, seed=0):
@@ -179,6 +179,11 @@ ON_IMAGES = {  # functions of x (2, 3, 6, 6)
         lambda x: F.batch_norm(x, C[0, :, 0], C[0, :, 1].abs() + 1, C[0, :, 3], x[1, :, 0, 0]),
     ],
 }  # fmt: skip
+ON_TENSORS[OTHER] = [
+    lambda x: F.max_pool1d(x, 2, return_indices=True)[0],
+    lambda x: x.sort(1).values, lambda x: x.max(1)[0], lambda x: torch.topk(x, 2, 1).values, lambda x: x.logcumsumexp(1), lambda x: torch.std(x, 1),
+    lambda x: (lambda values, places: values * places)(*x.median(1)), lambda x: torch.outer(x[0, 0], x[1, 1]), lambda x: x.cos().prod(1),
+]  # fmt: skip
 ELSEWHERE = {"multi_head_attention_forward": "test_directional_curvature", "__rmatmul__": "same", "__rmul__": "same"}
 CONSTANTS = {name for name, (function, _) in RULES.items() if function is constant}
 
@@ -253,23 +258,21 @@ class Twice(torch.autograd.Function):
         (lambda x: Same.apply(x), "autograd is off"),
         (unseen, "called past the functions of Python"),
         (lambda x: Twice.apply(x), "autograd is off"),
-        (lambda x: x.sort(1), "sort has no rule"),
-        (lambda x: x.argsort(1), "argsort has no rule"),
+        (lambda x: x.argsort(1), "argsort gives Tensor without"),
         (lambda x: torch.cumsum(x, 1, out=C.clone()), "cumsum has no rule"),
-        (lambda x: x.retain_grad(), "retain_grad has no rule"),
+        (lambda x: x.retain_grad(), "retain_grad is no function"),
         (lambda x: (x.sin().unfold(2, 2, 1), x.unfold(2, 2, 1).relu_()), "memory that something else sees"),
         (lambda x: x.data, "data has no rule"),
-        (lambda x: x.tolist(), "tolist has no rule"),
+        (lambda x: x.tolist(), "tolist gives float, .* without"),
         (lambda x: float(x.sum()), "__float__ has no rule"),
         (lambda x: bool(x.sum()), "__bool__ has no rule"),
-        (lambda x: x.numpy(), "numpy has no rule"),
+        (lambda x: x.numpy(), "numpy gives ndarray without"),
         (lambda x: x.__setitem__(0, 1.0), "__setitem__ has no rule"),
         (lambda x: x.requires_grad_(), "requires_grad has no rule|rule of requires_grad|in place"),
         (lambda x: x.add_(1), "memory that something else sees"),
         (lambda x: C.clone().add_(x), "in place on a constant"),
         (lambda x: F.dropout(x, 0.5, True), "dropout is active"),
         (lambda x: F.batch_norm(x, None, None, training=True), "batch statistics"),
-        (lambda x: F.max_pool1d(x, 2, return_indices=True), "max_pool1d_with_indices has no rule|indices"),
         (lambda x: torch.cat([x, x], out=C.clone()), "cat has no rule"),
         (lambda x: x.to(torch.int64), "to torch.int64"),
         (lambda x: C.index_select(0, x), "index_select of a constant"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,10 @@ def directional_curvature(
 
     Forward mode, no backward pass. Taylor series of second order cost 1 to 3 forward and backward passes of the same examples and serve models
     of the functions that have a rule (linear, convolution, batch norm in eval mode, activations, pooling, sums, products, softmax, and
-    layer norm, recurrences and attention written out). Any other model goes through nested `torch.func.jvp`, 2 to 5 passes; as that is wrong
-    through some functions, its largest value is checked by double backward of that one example.
+    layer norm, recurrences and attention written out); another function runs forward mode twice by itself. What series cannot follow (autograd
+    switched off inside, an autograd.Function, changes in place of what is seen twice) sends the whole model through nested `torch.func.jvp`, 2
+    to 5 passes. As PyTorch's forward mode is wrong through some functions, with functions that our tests do not cover the largest value is
+    checked by double backward of that one example, once a model and loss.
 
     Args:
         model: with batch norm in eval mode and dropout off.
@@ -82,13 +85,13 @@ def directional_curvature(
     seen = _look(objective)
     size = chunk_size or _fitting_chunk(seen.sizes, e.is_cuda)
     if method != "nested":
+        untested = sorted(seen.names - set(RULES) - set(COMPOSITES))
         try:
-            without_rule: list[str] = []
-            by_series = _by_series(objective, e, without_rule)
-            if seen.names - set(RULES) - set(COMPOSITES):  # it may not have a rule: find out at little cost
+            by_series = _by_series(objective, e, untested)
+            if untested:  # there may be no way: find out at little cost
                 _in_chunks(objective, by_series, 1, stop=1)
             curvatures = _in_chunks(objective, by_series, size)
-            return _checked(objective, e, curvatures) if without_rule else curvatures
+            return _checked(objective, e, curvatures) if untested else curvatures
         except NoRule as missing:
             if method == "taylor":
                 raise InvalidInput(f"method='taylor' needs a rule for each function of the model; {missing}. Use method='auto'.") from None
@@ -116,9 +119,9 @@ def _fitting_chunk(sizes: list[int], on_gpu: bool) -> int:
 
 
 def _look(objective: Objective) -> _Functions:
-    """What the model calls for one example."""
+    """What the model and the loss call for one example."""
     with torch.no_grad(), _Functions() as seen:
-        objective.outputs(objective.parameters, take(objective.x, slice(0, 1)))
+        objective.losses(objective.parameters, 0, 1)
     return seen
 
 
@@ -137,10 +140,10 @@ class _Functions(TorchFunctionMode):
         return result
 
 
-def _by_series(objective: Objective, direction: Tensor, without_rule: list[str]) -> Callable[[int, int], Tensor]:
+def _by_series(objective: Objective, direction: Tensor, untested: list[str]) -> Callable[[int, int], Tensor]:
     """Parameters ``theta + t e`` as Taylor series; the loss's second coefficient is half its second derivative.
 
-    A loss without a rule runs in forward mode by itself, for outputs are small; ``without_rule`` then holds what it lacks.
+    A loss without a rule runs in forward mode by itself, for outputs are small; ``untested`` then says so.
     """
     line = [Series.of(p, v, shared=True) for p, v in zip(objective.parameters, objective.unflatten(direction), strict=True)]
 
@@ -150,7 +153,7 @@ def _by_series(objective: Objective, direction: Tensor, without_rule: list[str])
         try:
             values = objective.loss(outputs, y)
         except NoRule as missing:
-            without_rule.append(str(missing))
+            untested.append(str(missing))
             with _AutogradConstants():
                 values = by_forward_mode(objective.loss, outputs, y)
         losses, _, half = coefficients(values)
@@ -172,17 +175,28 @@ def _by_nested_jvp(objective: Objective, direction: Tensor) -> Callable[[int, in
     return curvatures
 
 
+_confirmed: WeakKeyDictionary[nn.Module, set] = WeakKeyDictionary()
+
+
 def _checked(objective: Objective, direction: Tensor, curvatures: Tensor) -> Tensor:
-    """``curvatures``, the largest of which double backward confirms: forward mode is wrong in silence through some functions."""
+    """``curvatures``, the largest of which double backward confirms, once a model and loss.
+
+    Forward mode twice is wrong in silence through some functions of PyTorch.
+    """
+    key, seen = ref(objective.loss), _confirmed.setdefault(objective.model, set())
+    if key in seen:
+        return curvatures
     i = int(curvatures.abs().argmax())
     x, y = (take(examples, slice(i, i + 1)) for examples in (objective.x, objective.y))
     expected = direction @ (HessianOperator(objective.model, objective.loss, x, y, keep_graph=False) @ direction)
-    error = (curvatures[i] - expected).abs()
-    if error > torch.finfo(error.dtype).eps ** 0.25 * torch.maximum(curvatures[i].abs(), expected.abs()):
+    error, scale = (curvatures[i] - expected).abs(), torch.maximum(curvatures[i].abs(), expected.abs())
+    if error > torch.finfo(error.dtype).eps ** 0.25 * scale:
         raise InvalidInput(
             f"forward mode is wrong through a function of this model or loss (torch.linalg.det is one): the curvature of example {i} is "
-            f"{float(curvatures[i]):.6g} by nested torch.func.jvp and {float(expected):.6g} by double backward. Write that function from others."
+            f"{float(curvatures[i]):.6g} by forward mode and {float(expected):.6g} by double backward. Write that function from others."
         )
+    if scale > 0:
+        seen.add(key)
     return curvatures
 
 

@@ -20,6 +20,10 @@ RULES: dict[str, tuple[Callable, Signature]] = {}
 """Name of a torch function to ``rule(func, *args, **kwargs)`` and the arguments that the rule takes."""
 
 
+OTHER = "any other"
+"""The name under which `RULES` holds what is done with functions that are not named."""
+
+
 class NoRule(Exception):
     """A function, or a way of calling it, for which there is no rule."""
 
@@ -47,9 +51,9 @@ class Series(Tensor):
         if name.endswith("_") and not name.endswith("__"):
             name, in_place = name[:-1], True
             func = getattr(Tensor, name, None)
-        if name not in RULES or not callable(func) or kwargs.get("out") is not None:
+        if not callable(func) or kwargs.get("out") is not None or (name not in RULES and (name.startswith("__") or is_attribute(func))):
             raise NoRule(f"{name} has no rule for Taylor series")
-        apply, takes = RULES[name]
+        apply, takes = RULES.get(name, RULES[OTHER])
         try:
             takes.bind(func, *args, **kwargs)
         except TypeError as error:
@@ -76,8 +80,12 @@ def _put(target: object, result: object) -> Series:
 
 def name_of(func: Callable) -> str:
     """``relu`` for torch.relu, Tensor.relu and F.relu; ``shape`` for the attribute."""
-    name = getattr(func, "__name__", "")
-    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+    return func.__self__.__name__ if is_attribute(func) else getattr(func, "__name__", "")
+
+
+def is_attribute(func: Callable) -> bool:
+    """Whether it is the reading of an attribute, such as ``shape``."""
+    return getattr(func, "__name__", "") == "__get__"
 
 
 def rule(*names: str) -> Callable[[Callable], Callable]:

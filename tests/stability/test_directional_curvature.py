@@ -208,8 +208,11 @@ def test_named_losses(name):
         lambda f, y: F.cross_entropy(f, y, reduction="none", weight=torch.arange(1.0, 5).double()),
         lambda f, y: F.cross_entropy(f, y, reduction="none", ignore_index=3),
         lambda f, y: F.cross_entropy(f, F.one_hot(y, 4).double(), reduction="none"),
-        lambda f, y: torch.logsumexp(f, 1) - f.gather(1, y[:, None])[:, 0],  # gather has no rule: the loss alone runs in forward mode
+        lambda f, y: torch.logsumexp(f, 1) - f.gather(1, y[:, None])[:, 0],
         lambda f, y: f.cumprod(1).sum(1),
+        lambda f, y: f.square().sum(1) * (1 + torch.tensor(f.detach().sum(1).tolist()).double()),
+        lambda f, y: f.square().sum(1) * torch.tensor([row.sum().item() for row in f]).double(),  # the loss alone runs in forward mode
+        lambda f, y: (f.sort(1).values * torch.arange(4.0).double()).square().sum(1),  # no rule of its own
     ],
 )
 def test_other_losses(loss):
@@ -405,7 +408,19 @@ def test_refusals():
     refused("unknown method 'backward'.* Valid: auto, taylor, nested", method="backward", error=NotFound)
     refused("chunk_size must be a whole number of at least 1; 0 came", chunk_size=0)
     refused("Dropout .* drops a random share", model=nn.Sequential(*model, nn.Dropout(0.5)), direction=good)
-    unknown = Steps(lambda s, x: s.a(x.flatten(1)).sort(1).values, a=nn.Linear(12, 4).double())
-    refused("method='taylor' needs a rule for each function of the model; sort has no rule", torch.ones(52), model=unknown, method="taylor")
+    unknown = Steps(lambda s, x: s.a(x.flatten(1)) * s.a.bias.sum().item(), a=nn.Linear(12, 4).double())
+    refused(
+        "method='taylor' needs a rule for each function of the model; item gives float without derivatives",
+        torch.ones(52),
+        model=unknown,
+        method="taylor",
+    )
+    wrong = Steps(lambda s, x: torch.linalg.det(s.a(x.flatten(1)).view(-1, 3, 3))[:, None] * torch.ones(4), a=nn.Linear(12, 9).double())
+    wrong_loss = lambda f, y: f[:, 0]  # noqa: E731
+    with pytest.raises(InvalidInput, match="forward mode is wrong through a function of this model or loss"):
+        directional_curvature(wrong, wrong_loss, x, y, direction_of(wrong))
+    wrong = nn.Sequential(nn.Flatten(), nn.Linear(12, 9)).double()
+    with pytest.raises(InvalidInput, match="the curvature of example . is .* by forward mode and .* by double backward"):
+        directional_curvature(wrong, lambda f, y: torch.linalg.det(f.view(-1, 3, 3)), x, y, direction_of(wrong))
     custom = Steps(lambda s, x: Sign.apply(s.a(x.flatten(1))), a=nn.Linear(12, 4).double())
     refused("the model and the loss must be differentiable twice in forward mode", torch.ones(52), model=custom)

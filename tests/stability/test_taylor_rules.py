@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sgdscope.stability import directional_curvature  # noqa: F401  (registers the rules)
-from sgdscope.stability.taylor import RULES, NoRule, Series, constant
+from sgdscope.stability.taylor import OTHER, RULES, NoRule, Series, constant
 
 
 def normal(*shape, seed=0):
@@ -132,6 +132,13 @@ ON_TENSORS = {
     "bilinear": [lambda x: F.bilinear(x[0], C[0], x[0, :2, :, None] * x[1, :2, None])],
     "prelu": [lambda x: F.prelu(x, x[0, :, 0].square())],
     "group_norm": [lambda x: F.group_norm(x, 3), lambda x: F.group_norm(x, 1, weight=x[0, :, 0], bias=C[0, :, 0])],
+    "cumprod": [lambda x: x.cumprod(1), lambda x: x.cos().cumprod_(1)],
+    "normalize": [lambda x: F.normalize(x, dim=1)],
+    "amax": [lambda x: x.amax(1)],
+    "var": [lambda x: torch.var(x, 1), lambda x: x.var((0, 2), correction=0)],
+    "cosine_similarity": [lambda x: F.cosine_similarity(x, C, 1), lambda x: F.cosine_similarity(x, x[0], 2)],
+    "gather": [lambda x: x.gather(1, INDEX[:, :, None])],
+    "unfold": [lambda x: x.unfold(2, 2, 1), lambda x: F.unfold(x[None], 2)],
     "detach": [lambda x: x.detach() * x],
     **{
         name: [lambda x, name=name: getattr(F, name)(x)]
@@ -156,7 +163,8 @@ ON_IMAGES = {  # functions of x (2, 3, 6, 6)
         lambda x: F.conv2d(x, WEIGHT, padding=1),
         lambda x: F.conv2d(IMAGES(3), x[:, :, :2, :2], x[0, 0, 0, :2], stride=2),
         lambda x: F.conv2d(x, x[:, :, :3, :3].cos(), None), lambda x: F.conv2d(x, x[:, :, :3, :3], C[0, 0, :2], dilation=2),
-        lambda x: F.conv2d(x, x[:, :, :3, :3].flatten(0, 1)[:, None], groups=3), lambda x: F.conv2d(x, WEIGHT, x[0, 0, 0, :4], padding="same"),
+        lambda x: F.conv2d(x, x[:, :, :3, :3].flatten(0, 1)[:, None], groups=3),
+        lambda x: F.conv2d(x, WEIGHT, x[0, 0, 0, :4], padding="same"),
         lambda x: F.conv2d(IMAGES(3), WEIGHT, x[0, 0, 0, :4]), lambda x: F.conv2d(x, x[:, :, :3, :3], x[0, 0, 0, :2].sin()),
         lambda x: F.conv2d(x[0], x[:, :, :2, :2]),
     ],
@@ -171,6 +179,11 @@ ON_IMAGES = {  # functions of x (2, 3, 6, 6)
         lambda x: F.batch_norm(x, C[0, :, 0], C[0, :, 1].abs() + 1, C[0, :, 3], x[1, :, 0, 0]),
     ],
 }  # fmt: skip
+ON_TENSORS[OTHER] = [
+    lambda x: F.max_pool1d(x, 2, return_indices=True)[0],
+    lambda x: x.sort(1).values, lambda x: x.max(1)[0], lambda x: torch.topk(x, 2, 1).values, lambda x: x.logcumsumexp(1), lambda x: torch.std(x, 1),
+    lambda x: (lambda values, places: values * places)(*x.median(1)), lambda x: torch.outer(x[0, 0], x[1, 1]), lambda x: x.cos().prod(1),
+]  # fmt: skip
 ELSEWHERE = {"multi_head_attention_forward": "test_directional_curvature", "__rmatmul__": "same", "__rmul__": "same"}
 CONSTANTS = {name for name, (function, _) in RULES.items() if function is constant}
 
@@ -210,7 +223,8 @@ def test_every_rule_is_tested():
     "function",
     [
         lambda x: x.shape, lambda x: x.size(1), lambda x: x.dim(), lambda x: x.ndim, lambda x: x.dtype, lambda x: x.device, len, lambda x: x.numel(),
-        lambda x: x.is_cuda, lambda x: x.requires_grad, lambda x: x.is_floating_point(), lambda x: x.new_zeros(3).tolist(), lambda x: (x > 0).tolist(),
+        lambda x: x.is_cuda, lambda x: x.requires_grad, lambda x: x.is_floating_point(), lambda x: x.new_zeros(3).tolist(),
+        lambda x: (x > 0).tolist(),
         lambda x: torch.zeros_like(x).tolist(), lambda x: x.argmax().item(), lambda x: x.isnan().any().item(), lambda x: x.new_ones(2).tolist(),
         lambda x: x.sign().tolist(), lambda x: (x[0] <= x[1]).tolist(), lambda x: x.stride(), lambda x: x.is_contiguous(),
     ],
@@ -244,20 +258,22 @@ class Twice(torch.autograd.Function):
         (lambda x: Same.apply(x), "autograd is off"),
         (unseen, "called past the functions of Python"),
         (lambda x: Twice.apply(x), "autograd is off"),
-        (lambda x: x.cumprod(1), "cumprod has no rule"),
+        (lambda x: x.argsort(1), "argsort gives Tensor without"),
+        (lambda x: torch.cumsum(x, 1, out=C.clone()), "cumsum has no rule"),
+        (lambda x: x.retain_grad(), "retain_grad is no function"),
+        (lambda x: (x.sin().unfold(2, 2, 1), x.unfold(2, 2, 1).relu_()), "memory that something else sees"),
         (lambda x: x.data, "data has no rule"),
-        (lambda x: x.tolist(), "tolist has no rule"),
+        (lambda x: x.tolist(), "tolist gives float, .* without"),
         (lambda x: float(x.sum()), "__float__ has no rule"),
         (lambda x: bool(x.sum()), "__bool__ has no rule"),
-        (lambda x: x.numpy(), "numpy has no rule"),
+        (lambda x: x.numpy(), "numpy gives ndarray without"),
         (lambda x: x.__setitem__(0, 1.0), "__setitem__ has no rule"),
         (lambda x: x.requires_grad_(), "requires_grad has no rule|rule of requires_grad|in place"),
         (lambda x: x.add_(1), "memory that something else sees"),
         (lambda x: C.clone().add_(x), "in place on a constant"),
         (lambda x: F.dropout(x, 0.5, True), "dropout is active"),
         (lambda x: F.batch_norm(x, None, None, training=True), "batch statistics"),
-        (lambda x: F.max_pool1d(x, 2, return_indices=True), "max_pool1d_with_indices has no rule|indices"),
-        (lambda x: torch.cat([x, x], out=C.clone()), "rule of cat says"),
+        (lambda x: torch.cat([x, x], out=C.clone()), "cat has no rule"),
         (lambda x: x.to(torch.int64), "to torch.int64"),
         (lambda x: C.index_select(0, x), "index_select of a constant"),
         (lambda x: x.masked_fill(HOLES, x.sum()), "masked_fill by a series"),

@@ -2,7 +2,7 @@
 
 A `Series` is handed to a model in the place of its parameters. Each torch function that meets one is looked up, by its name, in `RULES`
 (filled by `taylor_rules`, `taylor_functions` and `taylor_attention` beside this module) and gives a series again. A linear layer costs five
-linear maps, where nested forward mode costs eight. What has no rule raises `NoRule`; nothing falls back in silence.
+linear maps, where nested forward mode costs eight. What no rule can do raises `NoRule`; nothing is taken for a constant in silence.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ Coefficients = tuple[Tensor, Tensor | None, Tensor | None]
 
 RULES: dict[str, tuple[Callable, Signature]] = {}
 """Name of a torch function to ``rule(func, *args, **kwargs)`` and the arguments that the rule takes."""
+
+
+OTHER = "any other"
+"""The name under which `RULES` holds what is done with functions that are not named."""
 
 
 class NoRule(Exception):
@@ -47,9 +51,9 @@ class Series(Tensor):
         if name.endswith("_") and not name.endswith("__"):
             name, in_place = name[:-1], True
             func = getattr(Tensor, name, None)
-        if name not in RULES or not callable(func):
+        if not callable(func) or kwargs.get("out") is not None or (name not in RULES and (name.startswith("__") or is_attribute(func))):
             raise NoRule(f"{name} has no rule for Taylor series")
-        apply, takes = RULES[name]
+        apply, takes = RULES.get(name, RULES[OTHER])
         try:
             takes.bind(func, *args, **kwargs)
         except TypeError as error:
@@ -76,8 +80,12 @@ def _put(target: object, result: object) -> Series:
 
 def name_of(func: Callable) -> str:
     """``relu`` for torch.relu, Tensor.relu and F.relu; ``shape`` for the attribute."""
-    name = getattr(func, "__name__", "")
-    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+    return func.__self__.__name__ if is_attribute(func) else getattr(func, "__name__", "")
+
+
+def is_attribute(func: Callable) -> bool:
+    """Whether it is the reading of an attribute, such as ``shape``."""
+    return getattr(func, "__name__", "") == "__get__"
 
 
 def rule(*names: str) -> Callable[[Callable], Callable]:

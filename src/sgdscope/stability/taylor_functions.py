@@ -1,6 +1,8 @@
 """Taylor rules of the functions that are not linear: activations, max-pooling, softmax, cross entropy; see `sgdscope.stability.taylor`.
 
-Those that take most of the time have their formulas here; the others run forward mode twice on this one function (`by_forward_mode`).
+Those that take most of the time have their formulas here; the others run forward mode twice on this one function (`by_forward_mode`). The
+named ones are tested one by one. Any other function is tried too, but forward mode twice is silently wrong through some, such as
+`torch.linalg.det` in PyTorch 2.13: who meets one has to check the result (`directional_curvature` does).
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import jvp
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from sgdscope.stability.taylor import NoRule, Series, rule
+from sgdscope.stability.taylor import OTHER, NoRule, Series, constant, rule
 
 
 @rule("relu")
@@ -145,7 +147,21 @@ def _cross_entropy(func: Callable, input: Series, target: Tensor, ignore_index: 
         "hardswish",
         "prelu",
     ),
-    *("true_divide", "where", "bilinear", "group_norm", "einsum", "addmm", "baddbmm", "norm"),
+    *(
+        "true_divide",
+        "where",
+        "bilinear",
+        "group_norm",
+        "einsum",
+        "addmm",
+        "baddbmm",
+        "norm",
+        "cumprod",
+        "normalize",
+        "amax",
+        "var",
+        "cosine_similarity",
+    ),
 )
 def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
     """The series of any one function with one result: forward mode of (x, x') -> (f, f') along (x', x'')."""
@@ -164,3 +180,21 @@ def by_forward_mode(func: Callable, *args: object, **kwargs: object) -> Tensor:
     number = len(places)
     (y0, y1), (_, twice) = jvp(lambda *both: jvp(at, both[:number], both[number:]), (*x0, *x1), (*x1, *(2 * c for c in x2)))
     return Series.of(y0, y1, twice / 2)
+
+
+@rule(OTHER)
+def _other(func: Callable, *args: object, **kwargs: object) -> object:
+    """A function that is not named: its floating results by forward mode."""
+    if func.__name__ in ("backward", "retain_grad", "register_hook"):
+        raise NoRule(f"{func.__name__} is no function of values")
+    outputs, form = tree_flatten(constant(func, *args, **kwargs))
+    floating = [isinstance(output, Tensor) and output.is_floating_point() for output in outputs]
+    if not any(floating) or not all(isinstance(output, Tensor) for output in outputs):
+        raise NoRule(f"{func.__name__} gives {', '.join(type(output).__name__ for output in outputs)} without derivatives")
+    for i in range(len(outputs)):
+        if floating[i]:
+            outputs[i] = by_forward_mode(lambda *a, i=i, **k: tree_leaves(func(*a, **k))[i], *args, **kwargs)
+    for leaf in tree_leaves((args, kwargs, outputs)):
+        if isinstance(leaf, Series):
+            leaf.shared = True  # it may be a view
+    return tree_unflatten(outputs, form)

@@ -35,7 +35,22 @@ def _detach(func: Callable, x: Series) -> Tensor:
 @rule(
     *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "permute", "transpose", "movedim", "T", "mT", "t"),
     *("view_as", "expand_as", "reshape_as", "__getitem__", "narrow", "select", "unbind", "chunk", "split", "index_select"),
-    *("contiguous", "clone", "neg", "roll", "flip", "repeat", "repeat_interleave", "tile", "sum", "mean", "cumsum", "diagonal"),
+    *(
+        "contiguous",
+        "clone",
+        "neg",
+        "roll",
+        "flip",
+        "repeat",
+        "repeat_interleave",
+        "tile",
+        "sum",
+        "mean",
+        "cumsum",
+        "diagonal",
+        "gather",
+        "unfold",
+    ),
     *("to", "type_as", "float", "double"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 )

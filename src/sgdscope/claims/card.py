@@ -72,7 +72,7 @@ def _table(verdict: Record, committed: Record | None) -> str:
     head = ["measured", "rule", *ours, "met"]
     rows = "".join(_row(part, stored.get(part["name"]), head, judged=judged) for part in verdict["parts"])
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f'<div class="sgd-claim-table"><table class="sgd-table sgd-claim-parts"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="sgd-claim-table"><table class="sgd-claim-parts"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _row(part: Record, stored: Record | None, head: list[str], *, judged: bool) -> str:

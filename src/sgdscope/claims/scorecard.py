@@ -143,7 +143,7 @@ def _said(verdict: str) -> str:
 def _table(rows: str, head: list[str]) -> str:
     """A table of claims."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f'<div class="sgd-table-wrap"><table class="sgd-table sgd-scorecard"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="sgd-table-wrap"><table class="sgd-scorecard"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _row(claim: Claim, here: Record | None, committed: Record | None, up: str) -> str:
@@ -173,9 +173,13 @@ def _verdict(record: Record | None) -> str:
     """A verdict with its measured numbers, or why there is none."""
     if record is None:
         return '<span class="sgd-badge sgd-missing-verdict">not run yet</span>'
-    numbers = [number(part["value"]) for part in record["parts"] if part["value"] is not None] if record["verdict"] != "not run" else []
     reason = f'<br><span class="sgd-detail">{escape(record["reason"])}</span>' if record["reason"] else ""
-    return badge(record["verdict"]) + reason + (f'<br><span class="sgd-detail">{"; ".join(numbers)}</span>' if numbers else "")
+    if record["verdict"] == "not run":
+        return badge(record["verdict"]) + reason
+    numbers = "; ".join(number(part["value"]) for part in record["parts"] if part["value"] is not None)
+    met = f"{sum(part['met'] for part in record['parts'])} of {len(record['parts'])} parts"
+    told = f"{met}: {numbers}" if numbers else met
+    return f'{badge(record["verdict"])}{reason}<br><span class="sgd-detail">{told}</span>'
 
 
 def _counts_row(title: str, claims: int, counted: Mapping[str, int]) -> str:

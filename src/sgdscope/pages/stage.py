@@ -39,7 +39,7 @@ def fragments(scale: str, notebooks: Path) -> dict[str, str]:
         "errata_table": _html(scorecard.table_html(errata, here, committed, scale, "../", says="the slip (reproduced: it is real)")),
         "pages": _html(status_table(notebooks)),
         "landing_figure": _html(landing_figure(notebooks)),
-        "example_card": _html(example_card()),
+        "example_card": _html(example_card() + "\n"),
     }
     parts["scorecard_summary"] = _html(parts["scorecard_summary"])
     for paper in scorecard.PAPERS:
@@ -65,7 +65,7 @@ def status_table(notebooks: Path) -> str:
         else:
             rows.append(f"<tr><td>{escape(page.title)}</td><td>not executed</td><td>–</td><td>–</td><td>–</td></tr>")
     return (
-        '<div class="sgd-table-wrap"><table class="sgd-table"><thead><tr><th>page</th><th>scale</th><th>CPU time (s)</th><th>wall time (s)</th>'
+        '<div class="sgd-table-wrap"><table><thead><tr><th>page</th><th>scale</th><th>CPU time (s)</th><th>wall time (s)</th>'
         f"<th>claims judged</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
     )
 

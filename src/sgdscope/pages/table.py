@@ -18,7 +18,7 @@ def parameters_markdown(page: Page, values: dict[str, Any]) -> str:
         for name, parameter in page.parameters.items()
     )
     return (
-        '```{raw} html\n<div class="sgd-table-wrap"><table class="sgd-table sgd-parameters"><thead><tr><th>parameter</th><th>value</th>'
+        '```{raw} html\n<div class="sgd-table-wrap"><table class="sgd-parameters"><thead><tr><th>parameter</th><th>value</th>'
         f"<th>what it is</th></tr></thead><tbody>{rows}</tbody></table></div>\n```\n\n"
         f"To run this page with other values:\n\n```bash\n{example(page)}\n```"
     )

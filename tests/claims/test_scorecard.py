@@ -67,7 +67,7 @@ def test_the_table(executed):
     assert rows["be-exact"].index("sgd-partly") < rows["be-exact"].index("sgd-reproduced")  # paper scale, then this build
     assert "0.25" in rows["be-exact"] and "Exact &lt;i&gt;" in rows["be-exact"]
     assert "a direction needs 3 seeds: slope" in rows["be-up"] and "slope: 2" in rows["be-up"]
-    assert "1 of 1 parts: 0.25" in rows["be-exact"] and rows["be-down"].count("not run yet") == 2
+    assert "1 of 1 met: 0.25" in rows["be-exact"] and rows["be-down"].count("not run yet") == 2
     judged, waiting = html.split('<details class="sgd-waiting">')
     assert (
         "1 claim without a page yet" in waiting and 'id="score-lm-none" data-verdict="missing"' in waiting and "href" not in rows["lm-none"]

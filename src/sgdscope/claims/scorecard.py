@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -123,15 +123,14 @@ def table_html(
     """
     claims = list(claims)
     waiting = [claim for claim in claims if not (claim.rule or claim.id in here or claim.id in committed)]
-    rows = "".join(_row(claim, here.get(claim.id), committed.get(claim.id), up) for claim in claims if claim not in waiting)
-    head = ["claim", says, "printed", "ours, paper scale", f"ours, this build ({scale})"]
-    shown = _table(rows, head) if rows else ""
+    judged = [claim for claim in claims if claim not in waiting]
+    ours = ["ours, paper scale", f"ours, this build ({scale})"]
+    shown = _table(judged, says, ours, lambda claim: _judged(claim, here.get(claim.id), committed.get(claim.id), up)) if judged else ""
     if not waiting:
         return shown + "\n"
-    rows = "".join(_row_without_page(claim) for claim in waiting)
     return (
         f'{shown}<details class="sgd-waiting"><summary>{len(waiting)} {"claim" if len(waiting) == 1 else "claims"} without a page yet</summary>'
-        f"{_table(rows, head[:3])}</details>\n"
+        f"{_table(waiting, says, [], lambda claim: (MISSING, escape(claim.id), ''))}</details>\n"
     )
 
 
@@ -140,33 +139,37 @@ def _said(verdict: str) -> str:
     return verdict if verdict != MISSING else "without a page yet"
 
 
-def _table(rows: str, head: list[str]) -> str:
-    """A table of claims."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f'<div class="sgd-table-wrap"><table class="sgd-scorecard"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+def _table(claims: list[Claim], says: str, ours: list[str], shown: Callable[[Claim], tuple[str, str, str]]) -> str:
+    """A table of claims; the paper's numbers have a column if there are any.
+
+    Args:
+        claims: the rows.
+        says: heading of the second column.
+        ours: headings of the last columns.
+        shown: verdict, name and the cells of the last columns of a claim.
+    """
+    numbers = any(claim.values for claim in claims)
+    rows = []
+    for claim in claims:
+        verdict, name, cells = shown(claim)
+        rows.append(
+            f'<tr id="score-{escape(claim.id)}" data-verdict="{escape(verdict)}">'
+            f'<td><code>{name}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td><td>{prose(claim.says)}</td>'
+            + (f'<td class="sgd-printed" data-label="printed">{printed(claim)}</td>' if numbers else "")
+            + f"{cells}</tr>"
+        )
+    head = f"<th>claim</th><th>{escape(says)}</th>" + ('<th class="sgd-printed">printed</th>' if numbers else "")
+    head += "".join(f'<th class="sgd-ours">{escape(name)}</th>' for name in ours)
+    return f'<div class="sgd-table-wrap"><table class="sgd-scorecard"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _row(claim: Claim, here: Record | None, committed: Record | None, up: str) -> str:
-    """One claim of the scorecard."""
-    shown = here or committed or {}
-    page = shown.get("page")
-    link = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
-    return (
-        f'<tr id="score-{escape(claim.id)}" data-verdict="{escape(shown.get("verdict", "not run"))}">{_named(claim, link)}'
-        f'<td data-label="printed">{printed(claim)}</td>'
-        f'<td data-label="paper scale">{_verdict(committed)}</td><td data-label="this build">{_verdict(here)}</td></tr>'
-    )
-
-
-def _row_without_page(claim: Claim) -> str:
-    """A claim that no page judges yet."""
-    cells = f'{_named(claim, escape(claim.id))}<td data-label="printed">{printed(claim)}</td>'
-    return f'<tr id="score-{escape(claim.id)}" data-verdict="{MISSING}">{cells}</tr>'
-
-
-def _named(claim: Claim, link: str) -> str:
-    """The cells with a claim's name and what it says."""
-    return f'<td><code>{link}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td><td>{prose(claim.says)}</td>'
+def _judged(claim: Claim, here: Record | None, committed: Record | None, up: str) -> tuple[str, str, str]:
+    """Verdict, name and cells of a claim that has a rule; its name links to its page, if one has judged it."""
+    record = here or committed or {}
+    page = record.get("page")
+    name = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
+    cells = f'<td data-label="paper scale">{_verdict(committed)}</td><td data-label="this build">{_verdict(here)}</td>'
+    return record.get("verdict", "not run"), name, cells
 
 
 def _verdict(record: Record | None) -> str:
@@ -177,7 +180,7 @@ def _verdict(record: Record | None) -> str:
     if record["verdict"] == "not run":
         return badge(record["verdict"]) + reason
     numbers = "; ".join(number(part["value"]) for part in record["parts"] if part["value"] is not None)
-    met = f"{sum(part['met'] for part in record['parts'])} of {len(record['parts'])} parts"
+    met = f"{sum(part['met'] for part in record['parts'])} of {len(record['parts'])} met"
     told = f"{met}: {numbers}" if numbers else met
     return f'{badge(record["verdict"])}{reason}<br><span class="sgd-detail">{told}</span>'
 

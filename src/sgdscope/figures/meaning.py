@@ -18,15 +18,12 @@ MARKERS = ("o", "s", "^", "D", "v", "P")  # by position, so that lines are told 
 
 
 def rate_colours(rates: Iterable[float]) -> dict[float, str]:
-    """Colours of learning rates by value, spread over ``RATES`` from the smallest to the largest.
+    """Colours of learning rates by value, spread over ``RATES`` from the smallest to the largest; of more than six, neighbours share one.
 
     >>> rate_colours([0.1, 0.01])
     {0.01: '#2f246c', 0.1: '#d4771a'}
-
-    Raises:
-        InvalidInput: more rates than there are colours.
     """
-    return _spread(rates, RATES, "learning rates")
+    return _spread(rates, RATES)
 
 
 def batch_colours(sizes: Iterable[float], *, full: float | None = None) -> dict[float, str]:
@@ -35,12 +32,9 @@ def batch_colours(sizes: Iterable[float], *, full: float | None = None) -> dict[
     Args:
         sizes: the batch sizes of the figure, in any order.
         full: the size that is the whole data set, if one is: it is drawn in ink.
-
-    Raises:
-        InvalidInput: more sizes than there are colours.
     """
     sizes = set(sizes)
-    return _spread(sizes - {full}, BATCHES, "batch sizes") | ({full: INK} if full in sizes else {})
+    return _spread(sizes - {full}, BATCHES) | ({full: INK} if full in sizes else {})
 
 
 def reference(axis: Axes, *, x: float | None = None, y: float | None = None, says: str = "", end: str = "right") -> None:
@@ -73,10 +67,8 @@ def mark_break_even(axis: Axes, x: float | Sequence[float], y: float | Sequence[
     axis.plot(x, y, "o", ms=8, mfc=PAPER, mec=colour, mew=2, ls="none", zorder=5, label=label)
 
 
-def _spread(values: Iterable[float], colours: Sequence[str], what: str) -> dict[float, str]:
+def _spread(values: Iterable[float], colours: Sequence[str]) -> dict[float, str]:
     """A colour for each value: the ends of the scale for the smallest and the largest."""
     ordered = sorted(set(values))
-    if len(ordered) > len(colours):
-        raise InvalidInput(f"{len(ordered)} {what} in one figure, at most {len(colours)} can be told apart: draw fewer, or several panels.")
     last = max(len(ordered) - 1, 1)
     return {value: colours[round(i * (len(colours) - 1) / last)] for i, value in enumerate(ordered)}

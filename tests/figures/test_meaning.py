@@ -108,6 +108,7 @@ def test_the_letters_are_ours():
     from matplotlib import font_manager
 
     settings()
+    assert {settings()[f"mathtext.{name}"].split(":")[0] for name in ("rm", "it", "bf", "sf", "tt", "cal", "bfit")} == {FONT}
     for options in ({}, {"weight": "semibold"}, {"style": "italic"}):
         found = font_manager.findfont(font_manager.FontProperties(family=FONT, **options), fallback_to_default=False)
         assert "sgdscope" in found

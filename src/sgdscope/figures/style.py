@@ -43,6 +43,9 @@ _SETTINGS = {
     "mathtext.it": f"{FONT}:italic",
     "mathtext.bf": f"{FONT}:semibold",
     "mathtext.sf": FONT,
+    "mathtext.tt": FONT,
+    "mathtext.cal": f"{FONT}:italic",  # matplotlib's own is looked for when any is, and missed aloud
+    "mathtext.bfit": f"{FONT}:semibold",
     "mathtext.fallback": "stixsans",
     "axes.titlesize": 10,
     "axes.titleweight": "semibold",

@@ -283,7 +283,7 @@ say(
 # %%
 networks = collect(runs["network"])
 
-# %% mystnb={"figure": {"name": "fig-networks", "caption": "A small network on images. Left: the left side of Eq. 1 along training, one line a batch size (first seed); dots mark the break-even point. Right: sharpness there in units of 2/η, over learning rates and seeds."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-networks", "caption": "A small network on images. Left: the left side of Eq. 1 along training, one line a batch size (first seed); circles mark the break-even point. Right: sharpness there in units of 2/η, over learning rates and seeds."}} tags=["hide-input"]
 show(
     model_figures.draw_networks(networks),
     name="networks",

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # The early phase of training
+# # Where does training meet its break-even point?
 #
 # *Sections 3, 4.1 and 4.2 and Appendix A of {cite:t}`jastrzebski2020breakeven`.*
 #
@@ -93,12 +93,12 @@ runs = early_phase.runs(
 # %%
 training = collect(runs["training"])
 
-# %% mystnb={"figure": {"name": "fig-early-course", "caption": "The early phase. Thick lines: first seed, thin: the others; stars: the break-even point, where the left side of Eq. 1 first reaches 1. The time axis is the learning rate times the number of steps, so that slow and fast runs can be compared."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-early-course", "caption": "The early phase. Thick lines: first seed, thin: the others; circles: the break-even point, where the left side of Eq. 1 first reaches 1. The time axis is the learning rate times the number of steps, so that slow and fast runs can be compared."}} tags=["hide-input"]
 show(
     early_phase_figures.draw_course(training),
     name="early-course",
     alt="Four panels over learning rate times steps, one colour a learning rate: the top eigenvalue of K, the sharpness over two over eta, the left "
-    "side of Eq. 1 with a dashed line at 1, and the change of the training loss in the next step with a dashed line at 0. Stars mark the break-even point.",
+    "side of Eq. 1 with a dashed line at 1, and the change of the training loss in the next step with a dashed line at 0. Open circles mark the break-even point.",
     numbers=early_phase_evidence.course_numbers(training),
 )
 
@@ -126,7 +126,7 @@ judge("be-point", early_phase_evidence.point(training))
 # %%
 embedded = collect(runs["embedding"])
 
-# %% mystnb={"figure": {"name": "fig-early-embedding", "caption": "Test predictions along the trajectories of the first seed, embedded in the plane (the paper's Fig. 1 and 8). Background: each quantity at the step with the nearest embedding. Stars: the break-even point."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-early-embedding", "caption": "Test predictions along the trajectories of the first seed, embedded in the plane (the paper's Fig. 1 and 8). Background: each quantity at the step with the nearest embedding. Circles: the break-even point."}} tags=["hide-input"]
 show(
     early_phase_figures.draw_embedding(embedded, training),
     name="early-embedding",
@@ -167,7 +167,7 @@ show(
 # %%
 judge("be-fig-2", early_phase_evidence.rise_together(training))
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "be-when",
     early_phase_evidence.when(training),

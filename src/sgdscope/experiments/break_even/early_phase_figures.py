@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgdscope.experiments.break_even.early_phase_evidence import points, probes, trajectories
-from sgdscope.figures import INK, MUTED, PAGE_WIDTH, SEQUENTIAL, SERIES, figure
+from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, rate_colours, reference
 from sgdscope.trajectories import grid, nearest
 
 LAMBDA_K, LAMBDA_H = r"$\lambda_K^1$", r"$\lambda_H^1$"
@@ -24,14 +24,9 @@ BACKGROUNDS = {  # column: title, logarithmic
 RESOLUTION = 160  # cells a side of a background
 
 
-def colours(table: pd.DataFrame, column: str = "learning_rate") -> dict[float, str]:
-    """A colour a learning rate, from the largest on."""
-    return dict(zip(sorted(table[column].unique(), reverse=True), SERIES, strict=False))
-
-
 @figure
 def draw_embedding(embedded: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Embedded predictions of the first seed, one panel a background quantity, coloured by the nearest step; the break-even point as a star."""
+    """Embedded predictions of the first seed, one panel a background quantity, coloured by the nearest step; the break-even point as a circle."""
     places = torch.from_numpy(embedded[["x", "y"]].to_numpy(dtype=float))
     cells = grid(places, resolution=RESOLUTION)
     owner = nearest(places, cells).numpy()
@@ -58,20 +53,20 @@ def draw_embedding(embedded: pd.DataFrame, table: pd.DataFrame) -> Figure:
 
 
 def _draw_trajectories(axis: Axes, embedded: pd.DataFrame, found: pd.DataFrame) -> None:
-    for (rate, colour), marker in zip(colours(embedded, "rate").items(), "os^vD", strict=False):
+    for (rate, colour), marker in zip(rate_colours(embedded.rate).items(), MARKERS, strict=False):
         path = embedded[embedded.rate == rate]
-        axis.plot(path.x, path.y, color="white", lw=2.4, alpha=0.8)
-        axis.plot(path.x, path.y, marker, ls="-", color=colour, lw=1.2, ms=4, mec="white", mew=0.5, label=f"{rate:g}")
+        axis.plot(path.x, path.y, color=PAPER, lw=2.4, alpha=0.8)
+        axis.plot(path.x, path.y, marker, ls="-", color=colour, lw=1.2, ms=4, mec=PAPER, mew=0.5, label=f"{rate:g}")
         if rate in found.index and found["at"][rate] >= 0:
             at = path[path.step == found.step[rate]]
-            axis.plot(at.x, at.y, "*", color=colour, ms=13, mec="white", mew=1.0)
+            mark_break_even(axis, at.x, at.y, colour)
 
 
 @figure
 def draw_equal_accuracy(at: pd.DataFrame) -> Figure:
     """lambda_K against training accuracy, a line a learning rate, with the 95% interval over seeds."""
     drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.2))
-    for rate, colour in colours(at).items():
+    for rate, colour in rate_colours(at.learning_rate).items():
         line = at[at.learning_rate == rate]
         axis.plot(line.accuracy, line.K_top, "o-", color=colour, label=f"{rate:g}")
         axis.fill_between(line.accuracy, line.low, line.high, color=colour, alpha=0.2, lw=0)
@@ -93,19 +88,19 @@ def draw_course(table: pd.DataFrame) -> Figure:
     marked = points(table)
     for (rate, seed), rows in trajectories(table):
         rows = rows.assign(relative=rows.H_top * rate / 2, time=rows.step * rate)
-        colour, first = colours(table)[rate], seed == table.seed.min()
+        colour, first = rate_colours(table.learning_rate)[rate], seed == table.seed.min()
         line = {"color": colour, "lw": 1.6 if first else 0.7, "alpha": 1 if first else 0.5, "label": f"{rate:g}" if first else None}
         at = int(marked[(marked.learning_rate == rate) & (marked.seed == seed)]["at"].iloc[0])
         for axis, column in zip(axes.flat, panels, strict=True):
             axis.plot(rows.time, rows[column], **line)
             if at >= 0:
-                axis.plot(rows.time[at], rows[column][at], "*", color=colour, ms=10 if first else 7, mec="white", mew=0.6)
+                mark_break_even(axis, rows.time[at], rows[column][at], colour)
     for axis, title in zip(axes.flat, panels.values(), strict=True):
         axis.set(ylabel=title)
     axes[0, 0].set_yscale("log")
     axes[0, 1].set_yscale("log")
     for axis, level in ((axes[0, 1], 1), (axes[1, 0], 1), (axes[1, 1], 0)):
-        axis.axhline(level, color=MUTED, lw=1, ls="--")
+        reference(axis, y=level)
     for axis in axes[1]:
         axis.set_xlabel(r"learning rate times steps, $\eta t$")
     axes[0, 0].legend(title="learning rate")
@@ -117,12 +112,12 @@ def draw_scatter(table: pd.DataFrame) -> Figure:
     """The paper's Fig. 2: lambda_H, and the change of the loss in the next step, against lambda_K; a dot a probe, larger later."""
     drawing, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4))
     for (rate, seed), rows in trajectories(table):
-        colour = colours(table)[rate]
+        colour = rate_colours(table.learning_rate)[rate]
         size = np.linspace(8, 36, len(rows))
         label = f"{rate:g}" if seed == table.seed.min() else None
         axes[0].scatter(rows.K_top, rows.H_top, s=size, color=colour, alpha=0.7, lw=0, label=label)
         axes[1].scatter(rows.K_top, rows.loss_change, s=size, color=colour, alpha=0.7, lw=0)
-    axes[1].axhline(0, color=MUTED, lw=1, ls="--")
+    reference(axes[1], y=0)
     axes[0].set(ylabel=f"top eigenvalue of H, {LAMBDA_H}", xscale="log", yscale="log")
     axes[1].set(ylabel="change of the training\nloss in the next step", xscale="log")
     for axis in axes:
@@ -138,8 +133,8 @@ def draw_spectra(peaks: pd.DataFrame) -> Figure:
     for axis, matrix in zip(axes, "KH", strict=True):
         chosen = peaks[(peaks.matrix == matrix) & (peaks.eigenvalue > 0)]
         edges = np.geomspace(chosen.eigenvalue.min(), chosen.eigenvalue.max() * 1.001, 24)
-        for rate, colour in colours(peaks).items():
-            axis.hist(chosen[chosen.learning_rate == rate].eigenvalue, edges, color=colour, alpha=0.55, label=f"{rate:g}")
+        for rate, colour in rate_colours(peaks.learning_rate).items():
+            axis.hist(chosen[chosen.learning_rate == rate].eigenvalue, edges, color=colour, edgecolor=PAPER, alpha=0.55, label=f"{rate:g}")
         of = "all" if matrix == "K" else "the largest"
         axis.set(xscale="log", xlabel=f"eigenvalue of {matrix} ({of})", ylabel="number, all seeds")
     axes[0].legend(title="learning rate")
@@ -151,13 +146,13 @@ def draw_assumptions(table: pd.DataFrame) -> Figure:
     """Assumptions 1 and 2 over learning rate times steps: error of the parabola, cosine of the top eigenvectors, lambda_K over lambda_H."""
     drawing, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH, 3.0), sharex=True)
     for (rate, seed), rows in trajectories(table):
-        colour, label = colours(table)[rate], f"{rate:g}" if seed == table.seed.min() else None
+        colour, label = rate_colours(table.learning_rate)[rate], f"{rate:g}" if seed == table.seed.min() else None
         for axis, values in zip(axes, (rows.quadratic_error, rows.alignment, rows.K_top / rows.H_top), strict=True):
             axis.plot(rows.step * rate, values, "o-", color=colour, ms=2.5, lw=0.9, alpha=0.8, label=label)
     axes[0].set(ylabel="error of the best parabola", yscale="log")
     axes[1].set(ylabel=r"$|\langle e_H^1, e_K^1\rangle|$", ylim=(0, 1))
     axes[2].set(ylabel=rf"$\alpha=${LAMBDA_K}/{LAMBDA_H}", yscale="log")
-    axes[0].axhline(0.1, color=MUTED, lw=1, ls="--")
+    reference(axes[0], y=0.1)
     axes[1].set_xlabel(r"learning rate times steps, $\eta t$")
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, title="learning rate", loc="outside lower center", ncols=len(labels))
@@ -169,13 +164,13 @@ def draw_steps(table: pd.DataFrame) -> Figure:
     """Assumptions 3 and 4: relative change of the sharpness, and change of the distance, in one step against the left side of Eq. 1 before it."""
     steps = probes(table)
     drawing, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2), sharex=True)
-    for rate, colour in colours(table).items():
+    for rate, colour in rate_colours(table.learning_rate).items():
         rows = steps[steps.learning_rate == rate]
         for axis, values in zip(axes, (100 * rows.sharpness_change / rows.H_top, rows.distance_change), strict=True):
             axis.scatter(rows.stability_lhs, values, s=14, color=colour, alpha=0.7, lw=0, label=f"{rate:g}")
     for axis in axes:
-        axis.axhline(0, color=INK, lw=0.8)
-        axis.axvline(1, color=MUTED, lw=1, ls="--")
+        reference(axis, y=0)
+        reference(axis, x=1)
         axis.set(xlabel="left side of Eq. 1 before the step", xscale="log")
     axes[0].set_ylabel("change of the sharpness (%)")
     axes[1].set_ylabel(r"change of the distance $\psi$")

@@ -57,7 +57,7 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches a pass: a whole number for ``epochs``, N / B for draws."""
+        """How many batches make a pass; a whole number for ``epochs``, N / B for draws."""
         if self.sampling != "epochs":
             return self.num_examples / self.batch_size
         return self.num_examples // self.batch_size if self.drop_last else ceil(self.num_examples / self.batch_size)

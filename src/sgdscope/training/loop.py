@@ -18,6 +18,7 @@ from sgdscope.training import checkpoint as checkpoints
 from sgdscope.training import resume
 from sgdscope.training.augmentation import Augment
 from sgdscope.training.batches import Batches
+from sgdscope.training.checkpoint import Carried
 from sgdscope.training.checks import check_fit, check_settings, no_global_random_numbers
 from sgdscope.training.gradient import Estimator, GradientRule
 from sgdscope.training.run import Run, When
@@ -52,7 +53,7 @@ def train(
     chunk_size: int = 1000,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
-    carry: Mapping[str, checkpoints.Carried] | None = None,
+    carry: Mapping[str, Carried] | None = None,
 ) -> Iterator[Snapshot]:
     """SGD on the mean loss, one snapshot a step: first of step 0, before any, then after each.
 

@@ -117,6 +117,10 @@ say(
 judge("be-point", early_phase_evidence.point(training))
 
 # %% [markdown]
+# A trajectory that levels off below the line has been stopped by something else than Eq. 1. That is worth knowing, because the paper explains the sharpness
+# of *all* rates by the point; where no point is reached, that explanation is not available.
+
+# %% [markdown]
 # ## Two trajectories in the space of predictions
 #
 # To see where the two trajectories go, the paper describes each step by the network's predictions on test images and embeds all steps of both runs
@@ -144,6 +148,14 @@ show(
     name="early-accuracy",
     alt="Top eigenvalue of K on a logarithmic axis against training accuracy, one line a learning rate with its interval over seeds.",
     numbers=early_phase_evidence.equal_accuracy_table(training),
+)
+
+# %% tags=["hide-input"]
+say(
+    "At a training accuracy of {low:.2f} the smaller rate has {ratio_low:.2f} times the $\\lambda_K^1$ of the larger one, at {high:.2f} it has {ratio_high:.2f} times. "
+    "It is the noisier of the two for good from {from:.2f} on. Being steered apart is a matter of what comes after the point; before it there is no reason "
+    "for an order.",
+    early_phase_evidence.accuracy_numbers(training),
 )
 
 # %%
@@ -176,6 +188,10 @@ judge(
 
 # %% [markdown]
 # ## Spectra at the peak
+#
+# An eigenvalue far above the others is a direction in which the mini-batches disagree (for $K$), or in which the loss bends (for $H$), far more than in the
+# rest. The paper counts more of these outliers at the smaller rate. Counted on a common scale, above half of the largest one of the large rate, they are
+# those that the large rate does not allow; counted against each spectrum's own median, they are a matter of its shape.
 
 # %%
 peaks = collect(runs["peaks"])
@@ -226,11 +242,22 @@ show(
     numbers=early_phase_evidence.step_numbers(training),
 )
 
+# %% tags=["hide-input"]
+say(
+    "Of {unstable:.0f} unstable steps {unstable_sharpness:.0f}% lower the sharpness and {unstable_distance:.0f}% raise the distance; of {stable:.0f} stable ones "
+    "{stable_sharpness:.0f}% raise the sharpness and {stable_distance:.0f}% lower the distance. Half of each would be chance: the assumptions speak of a "
+    "tendency over many steps, and a single mini-batch can do either.",
+    early_phase_evidence.step_shares(training),
+)
+
 # %%
 judge("be-assumption-3-4", early_phase_evidence.stable_and_unstable_steps(training))
 
 # %% [markdown]
 # ## After the point
+#
+# The strongest prediction is about what does *not* happen: once past the point, no region that is sharper or noisier is entered. The rule compares smoothed
+# values at the point with the largest ones afterwards, in the trajectories that reach it ({numref}`fig-early-course`, top row).
 
 # %%
 judge("be-after-point", early_phase_evidence.after_point(training))

@@ -182,6 +182,24 @@ def test_numbers_of_sentences_and_figures():
         assert len(numbers(tables)) and not numbers(tables).isna().to_numpy().any()
 
 
+def test_numbers_at_equal_accuracy():
+    """The slow one is quieter up to 0.6 and noisier from the next accuracy on."""
+    accuracy = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    slow = {"train_accuracy": accuracy, "K_top": [1.0, 1, 1, 1, 9, 9]}
+    found = evidence.accuracy_numbers(both(slow=slow, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
+    assert (found["low"], found["ratio_low"]) == (pytest.approx(0.5), pytest.approx(11 / 6))  # its smoothed value at 0.6 holds the first 9
+    assert (found["high"], found["ratio_high"]) == (pytest.approx(1), pytest.approx(4.5)) and found["from"] == pytest.approx(0.5)
+    reverse = evidence.accuracy_numbers(both(slow={**slow, "K_top": [1.0] * 6}, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
+    assert reverse["ratio_low"] == pytest.approx(0.5) and reverse["from"] == pytest.approx(1)
+
+
+def test_shares_of_steps():
+    fast = {"stability_lhs": [1.5] * 4, "H_top": [2.0] * 4, "after": {"H_top": [1.0, 1, 1, 3], "distance": [2.0, 0.5, 0.5, 0.5]}}
+    found = evidence.step_shares(both(slow={"H_top": [2.0] * 4, "after": {"H_top": [3.0] * 4, "distance": [0.5] * 4}}, fast=fast))
+    assert (found["unstable"], found["unstable_sharpness"], found["unstable_distance"]) == (12, 75, 25)
+    assert (found["stable"], found["stable_sharpness"], found["stable_distance"]) == (12, 100, 100)
+
+
 @pytest.mark.parametrize(
     ("claim", "function"),
     [

@@ -352,3 +352,31 @@ def point_numbers(table: pd.DataFrame) -> dict[str, float] | None:
         "largest_small": float(slow.stability_lhs.max()),
         "share_small": float(np.mean(last)),
     }
+
+
+def accuracy_numbers(table: pd.DataFrame) -> dict[str, float] | None:
+    """lambda_K of the smallest over that of the largest rate at both ends of the accuracies compared, and from where it stays above 1."""
+    if incomplete(table):
+        return None
+    at, (small, large) = equal_accuracy_table(table), ends(table)
+    ratio = at[at.learning_rate == small].K_top.to_numpy() / at[at.learning_rate == large].K_top.to_numpy()
+    accuracy = at[at.learning_rate == small].accuracy.to_numpy()
+    below = np.flatnonzero(ratio <= 1)
+    first = min(int(below[-1]) + 1, len(ratio) - 1) if len(below) else 0
+    return {"low": accuracy[0], "ratio_low": ratio[0], "high": accuracy[-1], "ratio_high": ratio[-1], "from": accuracy[first]}
+
+
+def step_shares(table: pd.DataFrame) -> dict[str, float] | None:
+    """Percentages of unstable and stable steps that change sharpness and distance as Assumptions 3 and 4 say."""
+    if incomplete(table):
+        return None
+    steps = probes(table).dropna(subset=["sharpness_change"])
+    unstable, stable = steps[steps.stability_lhs > 1], steps[steps.stability_lhs <= 1]
+    return {
+        "unstable": len(unstable),
+        "unstable_sharpness": 100 * float((unstable.sharpness_change < 0).mean()) if len(unstable) else float("nan"),
+        "unstable_distance": 100 * float((unstable.distance_change > 0).mean()) if len(unstable) else float("nan"),
+        "stable": len(stable),
+        "stable_sharpness": 100 * float((stable.sharpness_change > 0).mean()),
+        "stable_distance": 100 * float((stable.distance_change < 0).mean()),
+    }

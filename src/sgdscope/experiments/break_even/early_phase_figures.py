@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from sgdscope.experiments.break_even.early_phase_evidence import points, probes, trajectories
 from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, rate_colours, reference
@@ -45,11 +47,24 @@ def draw_embedding(embedded: pd.DataFrame, table: pd.DataFrame) -> Figure:
         _draw_trajectories(axis, embedded, found)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
-        drawing.colorbar(mesh, ax=axis, pad=0.02).outline.set_visible(False)
+        bar = drawing.colorbar(mesh, ax=axis, pad=0.02)
+        bar.outline.set_visible(False)
+        if logarithmic:
+            _plain_ticks(bar.ax.yaxis)
     axes.flat[-1].set_axis_off()
     handles, labels = axes.flat[0].get_legend_handles_labels()
     axes.flat[-1].legend(handles, labels, loc="center", title="learning rate", markerscale=1.5)
     return drawing
+
+
+def _plain_ticks(*axes: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, 1, 2, 5, 10, ..., few enough to stand apart."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_trajectories(axis: Axes, embedded: pd.DataFrame, found: pd.DataFrame) -> None:
@@ -71,6 +86,7 @@ def draw_equal_accuracy(at: pd.DataFrame) -> Figure:
         axis.plot(line.accuracy, line.K_top, "o-", color=colour, label=f"{rate:g}")
         axis.fill_between(line.accuracy, line.low, line.high, color=colour, alpha=0.2, lw=0)
     axis.set(xlabel="training accuracy", ylabel=f"top eigenvalue of K, {LAMBDA_K}", yscale="log")
+    _plain_ticks(axis.yaxis)
     axis.legend(title="learning rate")
     return drawing
 
@@ -97,8 +113,9 @@ def draw_course(table: pd.DataFrame) -> Figure:
                 mark_break_even(axis, rows.time[at], rows[column][at], colour)
     for axis, title in zip(axes.flat, panels.values(), strict=True):
         axis.set(ylabel=title)
-    axes[0, 0].set_yscale("log")
-    axes[0, 1].set_yscale("log")
+    for axis in axes[0]:
+        axis.set_yscale("log")
+        _plain_ticks(axis.yaxis)
     for axis, level in ((axes[0, 1], 1), (axes[1, 0], 1), (axes[1, 1], 0)):
         reference(axis, y=level)
     for axis in axes[1]:
@@ -122,6 +139,7 @@ def draw_scatter(table: pd.DataFrame) -> Figure:
     axes[1].set(ylabel="change of the training\nloss in the next step", xscale="log")
     for axis in axes:
         axis.set_xlabel(f"top eigenvalue of K, {LAMBDA_K}")
+    _plain_ticks(axes[0].xaxis, axes[0].yaxis, axes[1].xaxis)
     axes[0].legend(title="learning rate")
     return drawing
 
@@ -137,6 +155,8 @@ def draw_spectra(peaks: pd.DataFrame) -> Figure:
             axis.hist(chosen[chosen.learning_rate == rate].eigenvalue, edges, color=colour, edgecolor=PAPER, alpha=0.55, label=f"{rate:g}")
         of = "all" if matrix == "K" else "the largest"
         axis.set(xscale="log", xlabel=f"eigenvalue of {matrix} ({of})", ylabel="number, all seeds")
+        axis.yaxis.get_major_locator().set_params(integer=True)
+        _plain_ticks(axis.xaxis)
     axes[0].legend(title="learning rate")
     return drawing
 
@@ -153,6 +173,7 @@ def draw_assumptions(table: pd.DataFrame) -> Figure:
     axes[1].set(ylabel=r"$|\langle e_H^1, e_K^1\rangle|$", ylim=(0, 1))
     axes[2].set(ylabel=rf"$\alpha=${LAMBDA_K}/{LAMBDA_H}", yscale="log")
     reference(axes[0], y=0.1)
+    _plain_ticks(axes[0].yaxis, axes[2].yaxis)
     axes[1].set_xlabel(r"learning rate times steps, $\eta t$")
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, title="learning rate", loc="outside lower center", ncols=len(labels))
@@ -172,6 +193,7 @@ def draw_steps(table: pd.DataFrame) -> Figure:
         reference(axis, y=0)
         reference(axis, x=1)
         axis.set(xlabel="left side of Eq. 1 before the step", xscale="log")
+    _plain_ticks(axes[0].xaxis, axes[1].xaxis)
     axes[0].set_ylabel("change of the sharpness (%)")
     axes[1].set_ylabel(r"change of the distance $\psi$")
     axes[0].legend(title="learning rate")

@@ -153,8 +153,8 @@ show(
 # %% tags=["hide-input"]
 say(
     "At a training accuracy of {low:.2f} the smaller rate has {ratio_low:.2f} times the $\\lambda_K^1$ of the larger one, at {high:.2f} it has {ratio_high:.2f} times. "
-    "It is the noisier of the two for good from {from:.2f} on. Being steered apart is a matter of what comes after the point; before it there is no reason "
-    "for an order.",
+    "It is the noisier of the two at {noisier:.0f} of the {compared:.0f} accuracies compared. Being steered apart is a matter of what comes after the point; before "
+    "it there is no reason for an order.",
     early_phase_evidence.accuracy_numbers(training),
 )
 

@@ -183,14 +183,16 @@ def test_numbers_of_sentences_and_figures():
 
 
 def test_numbers_at_equal_accuracy():
-    """The slow one is quieter up to 0.6 and noisier from the next accuracy on."""
     accuracy = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     slow = {"train_accuracy": accuracy, "K_top": [1.0, 1, 1, 1, 9, 9]}
     found = evidence.accuracy_numbers(both(slow=slow, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
     assert (found["low"], found["ratio_low"]) == (pytest.approx(0.5), pytest.approx(11 / 6))  # its smoothed value at 0.6 holds the first 9
-    assert (found["high"], found["ratio_high"]) == (pytest.approx(1), pytest.approx(4.5)) and found["from"] == pytest.approx(0.5)
+    assert (found["high"], found["ratio_high"]) == (pytest.approx(1), pytest.approx(4.5)) and (found["noisier"], found["compared"]) == (
+        10,
+        10,
+    )
     reverse = evidence.accuracy_numbers(both(slow={**slow, "K_top": [1.0] * 6}, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
-    assert reverse["ratio_low"] == pytest.approx(0.5) and reverse["from"] == pytest.approx(1)
+    assert reverse["ratio_low"] == pytest.approx(0.5) and reverse["noisier"] == 0
 
 
 def test_shares_of_steps():

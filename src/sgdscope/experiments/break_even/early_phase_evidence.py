@@ -355,15 +355,14 @@ def point_numbers(table: pd.DataFrame) -> dict[str, float] | None:
 
 
 def accuracy_numbers(table: pd.DataFrame) -> dict[str, float] | None:
-    """lambda_K of the smallest over that of the largest rate at both ends of the accuracies compared, and from where it stays above 1."""
+    """lambda_K of the smallest over that of the largest rate at both ends of the accuracies compared, and at how many it is above 1."""
     if incomplete(table):
         return None
     at, (small, large) = equal_accuracy_table(table), ends(table)
     ratio = at[at.learning_rate == small].K_top.to_numpy() / at[at.learning_rate == large].K_top.to_numpy()
     accuracy = at[at.learning_rate == small].accuracy.to_numpy()
-    below = np.flatnonzero(ratio <= 1)
-    first = min(int(below[-1]) + 1, len(ratio) - 1) if len(below) else 0
-    return {"low": accuracy[0], "ratio_low": ratio[0], "high": accuracy[-1], "ratio_high": ratio[-1], "from": accuracy[first]}
+    ends_of = {"low": accuracy[0], "ratio_low": ratio[0], "high": accuracy[-1], "ratio_high": ratio[-1]}
+    return ends_of | {"noisier": int((ratio > 1).sum()), "compared": len(ratio)}
 
 
 def step_shares(table: pd.DataFrame) -> dict[str, float] | None:

@@ -49,7 +49,7 @@
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
-from sgdscope.experiments.break_even import early_phase, early_phase_evidence, early_phase_figures
+from sgdscope.experiments.break_even import early_phase, early_phase_evidence, early_phase_figures, early_phase_tables
 from sgdscope.figures import say, show
 from sgdscope.runs import collect
 from sgdscope.runs.card import provenance_card
@@ -99,7 +99,7 @@ show(
     name="early-course",
     alt="Four panels over learning rate times steps, one colour a learning rate: the top eigenvalue of K, the sharpness over two over eta, the left "
     "side of Eq. 1 with a dashed line at 1, and the change of the training loss in the next step with a dashed line at 0. Open circles mark the break-even point.",
-    numbers=early_phase_evidence.course_numbers(training),
+    numbers=early_phase_tables.course_numbers(training),
 )
 
 # %% [markdown]
@@ -110,7 +110,7 @@ say(
     "At the largest rate {reached:.0f} of {runs:.0f} trajectories reach the point, at training accuracy {low:.2f} to {high:.2f}; afterwards the left side of "
     "Eq. 1 has a median of {median:.2f}. At the smallest rate {reached_small:.0f} of {runs_small:.0f} reach it; the largest left side after the start is "
     "{largest_small:.2f} there, and the sharpness ends at {share_small:.2f} times $2/\\eta$.",
-    early_phase_evidence.point_numbers(training),
+    early_phase_tables.point_numbers(training),
 )
 
 # %%
@@ -144,10 +144,10 @@ show(
 
 # %% mystnb={"figure": {"name": "fig-early-accuracy", "caption": "Top eigenvalue of K at equal training accuracy. Lines: geometric mean over seeds; bands: 95% intervals."}} tags=["hide-input"]
 show(
-    early_phase_figures.draw_equal_accuracy(early_phase_evidence.equal_accuracy_table(training)),
+    early_phase_figures.draw_equal_accuracy(early_phase_tables.equal_accuracy_table(training)),
     name="early-accuracy",
     alt="Top eigenvalue of K on a logarithmic axis against training accuracy, one line a learning rate with its interval over seeds.",
-    numbers=early_phase_evidence.equal_accuracy_table(training),
+    numbers=early_phase_tables.equal_accuracy_table(training),
 )
 
 # %% tags=["hide-input"]
@@ -155,7 +155,7 @@ say(
     "At a training accuracy of {low:.2f} the smaller rate has {ratio_low:.2f} times the $\\lambda_K^1$ of the larger one, at {high:.2f} it has {ratio_high:.2f} times. "
     "It is the noisier of the two at {noisier:.0f} of the {compared:.0f} accuracies compared. Being steered apart is a matter of what comes after the point; before "
     "it there is no reason for an order.",
-    early_phase_evidence.accuracy_numbers(training),
+    early_phase_tables.accuracy_numbers(training),
 )
 
 # %%
@@ -173,7 +173,7 @@ show(
     name="early-scatter",
     alt="Two scatter plots against the top eigenvalue of K, one colour a learning rate. Left, the sharpness; right, the change of the training loss in "
     "the next step around a dashed line at zero.",
-    numbers=early_phase_evidence.course_numbers(training),
+    numbers=early_phase_tables.course_numbers(training),
 )
 
 # %%
@@ -220,7 +220,7 @@ show(
     name="early-assumptions",
     alt="Three panels over learning rate times steps: the error of the best parabola through the loss along the top eigenvector, the absolute cosine of "
     "the top eigenvectors of H and K, and the ratio of their top eigenvalues.",
-    numbers=early_phase_evidence.assumption_numbers(training),
+    numbers=early_phase_tables.assumption_numbers(training),
 )
 
 # %%
@@ -239,7 +239,7 @@ show(
     name="early-steps",
     alt="Two scatter plots against the left side of Eq. 1 before a step: relative change of the sharpness, and change of the distance to the minimum. "
     "Lines mark no change and a left side of one.",
-    numbers=early_phase_evidence.step_numbers(training),
+    numbers=early_phase_tables.step_numbers(training),
 )
 
 # %% tags=["hide-input"]
@@ -247,7 +247,7 @@ say(
     "Of {unstable:.0f} unstable steps {unstable_sharpness:.0f}% lower the sharpness and {unstable_distance:.0f}% raise the distance; of {stable:.0f} stable ones "
     "{stable_sharpness:.0f}% raise the sharpness and {stable_distance:.0f}% lower the distance. Half of each would be chance: the assumptions speak of a "
     "tendency over many steps, and a single mini-batch can do either.",
-    early_phase_evidence.step_shares(training),
+    early_phase_tables.step_shares(training),
 )
 
 # %%
@@ -263,7 +263,7 @@ judge("be-assumption-3-4", early_phase_evidence.stable_and_unstable_steps(traini
 judge("be-after-point", early_phase_evidence.after_point(training))
 
 # %% tags=["remove-cell", "nbval-check-output"]
-early_phase_evidence.points(training).round(4)
+early_phase_tables.points(training).round(4)
 
 # %% [markdown]
 # ## Deviations from the paper

@@ -6,6 +6,7 @@ import pytest
 
 from sgdscope.claims import load_ledger
 from sgdscope.experiments.break_even import early_phase_evidence as evidence
+from sgdscope.experiments.break_even import early_phase_tables as tables
 
 EVERY = 10
 
@@ -37,7 +38,7 @@ def both(seeds=(0, 1, 2), *, slow, fast):
 
 
 def test_probes_say_what_the_next_step_did():
-    found = evidence.probes(
+    found = tables.probes(
         trajectory(0.1, 0, H_top=[1.0, 2.0, 6.0], K_top=[1.0, 4.0, 1.0], after={"train_loss": [0.9, 1.2, 1.0], "H_top": [1.5, 1.0, 6.0]})
     )
     assert found.step.tolist() == [0, 10, 20]
@@ -49,14 +50,12 @@ def test_probes_say_what_the_next_step_did():
 def test_a_last_probe_without_the_step_after_it_and_a_diverged_row():
     rows = trajectory(0.1, 0, H_top=[1.0, 2.0])
     rows = pd.concat([rows[rows.step < 11], pd.DataFrame([{"step": 14, "learning_rate": 0.1, "seed": 0, "every": 10}])])
-    found = evidence.probes(rows)
+    found = tables.probes(rows)
     assert found.step.tolist() == [0, 10] and found.loss_change.isna().tolist() == [False, True]
 
 
 def test_the_point_is_the_first_probe_past_one():
-    found = evidence.points(
-        table(trajectory(0.1, 0, stability_lhs=[0.2, 0.9, 1.0, 0.5, 3.0]), trajectory(0.01, 0, stability_lhs=[0.9] * 3))
-    )
+    found = tables.points(table(trajectory(0.1, 0, stability_lhs=[0.2, 0.9, 1.0, 0.5, 3.0]), trajectory(0.01, 0, stability_lhs=[0.9] * 3)))
     fast = found[found.learning_rate == 0.1].iloc[0]
     assert (fast["at"], fast.step) == (2, 20)
     slow = found[found.learning_rate == 0.01].iloc[0]
@@ -93,13 +92,13 @@ def test_steered_compares_equal_accuracies():
     fast = {"train_accuracy": accuracy[::2] + [0.9] * 3, "K_top": [1.0] * 6}
     found = evidence.steered(both(slow=slow, fast=fast)).parts
     assert found["equal_accuracy"].value == pytest.approx(np.log(2)) and found["at_stop"].value == pytest.approx(np.log(2))
-    at = evidence.equal_accuracies(both(seeds=(0,), slow=slow, fast=fast))
+    at = tables.equal_accuracies(both(seeds=(0,), slow=slow, fast=fast))
     assert at.accuracy.min() == pytest.approx(0.4) and at.accuracy.max() == pytest.approx(0.7)
 
 
 def test_equal_accuracy_takes_the_first_probe_that_has_it():
     slow = {"train_accuracy": [0.0, 1.0, 0.5, 1.0], "K_top": [1.0, 5.0, 9.0, 9.0]}
-    at = evidence.equal_accuracies(both(seeds=(0,), slow=slow, fast={"train_accuracy": [0.0, 1.0, 1.0, 1.0], "K_top": [1.0] * 4}))
+    at = tables.equal_accuracies(both(seeds=(0,), slow=slow, fast={"train_accuracy": [0.0, 1.0, 1.0, 1.0], "K_top": [1.0] * 4}))
     assert set(at[at.learning_rate == 0.01].K_top) == {5.0}  # mean of 1, 5, 9
 
 
@@ -161,9 +160,9 @@ def test_assumptions_3_and_4():
 
 
 def test_correlations_without_variation_are_nan():
-    assert np.isnan(evidence.correlation(pd.Series([1.0, 1, 1]), pd.Series([1.0, 2, 3])))
-    assert np.isnan(evidence.correlation(pd.Series([1.0, 2]), pd.Series([1.0, 2])))
-    assert evidence.rank_correlation(pd.Series([1.0, 2, 9]), pd.Series([1.0, 8, 9])) == pytest.approx(1)
+    assert np.isnan(tables.correlation(pd.Series([1.0, 1, 1]), pd.Series([1.0, 2, 3])))
+    assert np.isnan(tables.correlation(pd.Series([1.0, 2]), pd.Series([1.0, 2])))
+    assert tables.rank_correlation(pd.Series([1.0, 2, 9]), pd.Series([1.0, 8, 9])) == pytest.approx(1)
 
 
 def test_the_paper_s_problem_is_no_stand_in():
@@ -175,29 +174,29 @@ def test_numbers_of_sentences_and_figures():
         slow={"stability_lhs": [0.9, 0.4, 0.3], "H_top": [1.0, 20, 50]},
         fast={"stability_lhs": [0.5, 1.2, 0.7], "train_accuracy": [0.1, 0.6, 0.7]},
     )
-    found = evidence.point_numbers(tables)
+    found = tables.point_numbers(made)
     assert (found["reached"], found["runs"], found["low"], found["reached_small"]) == (3, 3, 0.6, 0)
     assert found["median"] == pytest.approx(0.95) and found["largest_small"] == 0.4 and found["share_small"] == pytest.approx(0.25)
-    for numbers in (evidence.course_numbers, evidence.assumption_numbers, evidence.step_numbers, evidence.equal_accuracy_table):
-        assert len(numbers(tables)) and not numbers(tables).isna().to_numpy().any()
+    for numbers in (tables.course_numbers, tables.assumption_numbers, tables.step_numbers, tables.equal_accuracy_table):
+        assert len(numbers(made)) and not numbers(made).isna().to_numpy().any()
 
 
 def test_numbers_at_equal_accuracy():
     accuracy = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     slow = {"train_accuracy": accuracy, "K_top": [1.0, 1, 1, 1, 9, 9]}
-    found = evidence.accuracy_numbers(both(slow=slow, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
+    found = tables.accuracy_numbers(both(slow=slow, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
     assert (found["low"], found["ratio_low"]) == (pytest.approx(0.5), pytest.approx(11 / 6))  # its smoothed value at 0.6 holds the first 9
     assert (found["high"], found["ratio_high"]) == (pytest.approx(1), pytest.approx(4.5)) and (found["noisier"], found["compared"]) == (
         10,
         10,
     )
-    reverse = evidence.accuracy_numbers(both(slow={**slow, "K_top": [1.0] * 6}, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
+    reverse = tables.accuracy_numbers(both(slow={**slow, "K_top": [1.0] * 6}, fast={"train_accuracy": accuracy, "K_top": [2.0] * 6}))
     assert reverse["ratio_low"] == pytest.approx(0.5) and reverse["noisier"] == 0
 
 
 def test_shares_of_steps():
     fast = {"stability_lhs": [1.5] * 4, "H_top": [2.0] * 4, "after": {"H_top": [1.0, 1, 1, 3], "distance": [2.0, 0.5, 0.5, 0.5]}}
-    found = evidence.step_shares(both(slow={"H_top": [2.0] * 4, "after": {"H_top": [3.0] * 4, "distance": [0.5] * 4}}, fast=fast))
+    found = tables.step_shares(both(slow={"H_top": [2.0] * 4, "after": {"H_top": [3.0] * 4, "distance": [0.5] * 4}}, fast=fast))
     assert (found["unstable"], found["unstable_sharpness"], found["unstable_distance"]) == (12, 75, 25)
     assert (found["stable"], found["stable_sharpness"], found["stable_distance"]) == (12, 100, 100)
 

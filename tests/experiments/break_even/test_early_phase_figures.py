@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from sgdscope.experiments.break_even import early_phase_evidence, early_phase_figures
+from sgdscope.experiments.break_even import early_phase_figures, early_phase_tables
 from sgdscope.figures import PAGE_WIDTH, PAPER, Missing, show
 from sgdscope.figures.style import CSS_NAMES
 
@@ -32,7 +32,7 @@ def training():
 
 
 def embedded():
-    probes = early_phase_evidence.probes(training())
+    probes = early_phase_tables.probes(training())
     probes = probes[probes.seed == 0].rename(columns={"learning_rate": "rate"})
     return probes.assign(x=np.arange(len(probes)) * 1.0, y=np.arange(len(probes)) % 3.0)
 
@@ -48,7 +48,7 @@ def peaks():
 DRAWINGS = {
     "draw_course": (training,),
     "draw_embedding": (embedded, training),
-    "draw_equal_accuracy": (lambda: early_phase_evidence.equal_accuracy_table(training()),),
+    "draw_equal_accuracy": (lambda: early_phase_tables.equal_accuracy_table(training()),),
     "draw_scatter": (training,),
     "draw_spectra": (peaks,),
     "draw_assumptions": (training,),

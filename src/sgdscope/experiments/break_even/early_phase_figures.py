@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from sgdscope.experiments.break_even.early_phase_evidence import points, probes, trajectories
+from sgdscope.experiments.break_even.early_phase_tables import points, probes, trajectories
 from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, rate_colours, reference
 from sgdscope.trajectories import grid, nearest
 

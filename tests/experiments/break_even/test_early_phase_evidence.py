@@ -170,7 +170,7 @@ def test_the_paper_s_problem_is_no_stand_in():
 
 
 def test_numbers_of_sentences_and_figures():
-    tables = both(
+    made = both(
         slow={"stability_lhs": [0.9, 0.4, 0.3], "H_top": [1.0, 20, 50]},
         fast={"stability_lhs": [0.5, 1.2, 0.7], "train_accuracy": [0.1, 0.6, 0.7]},
     )

@@ -21,7 +21,7 @@
 # where the surface is flat enough, and a small rate may go where it is not.
 #
 # The paper calls measuring the point too expensive and looks at a proxy. With curvatures of single examples in forward mode
-# ({py:func}`sgdscope.stability.directional_curvature`) it costs about as much as one more training step, so this page measures it, and with it
+# ({py:func}`~sgdscope.stability.directional_curvature`) it costs about as much as one more training step, so this page measures it, and with it
 # every assumption of the theory along the same runs.
 #
 # ## What the paper claims
@@ -86,9 +86,9 @@ runs = early_phase.runs(
 # ## Training with probes
 #
 # Each run starts from the weights of its seed, so that the two rates of a seed share their start. At each probe we measure the training loss and accuracy, the spectrum of
-# $K$ from $L$ mini-batch gradients ({py:class}`sgdscope.probes.GradientCovariance`), the largest eigenvalues of $H$
-# ({py:class}`sgdscope.probes.Sharpness`), the left side of {eq}`eq-early-point` ({py:class}`sgdscope.probes.StabilityMargin`), and the loss along the
-# top eigenvector ({py:class}`sgdscope.probes.LossAlongTop`); and most of it again one step later, so that we know what that step did.
+# $K$ from $L$ mini-batch gradients ({py:class}`~sgdscope.probes.GradientCovariance`), the largest eigenvalues of $H$
+# ({py:class}`~sgdscope.probes.Sharpness`), the left side of {eq}`eq-early-point` ({py:class}`~sgdscope.probes.StabilityMargin`), and the loss along the
+# top eigenvector ({py:class}`~sgdscope.probes.LossAlongTop`); and most of it again one step later, so that we know what that step did.
 
 # %%
 training = collect(runs["training"])
@@ -124,7 +124,7 @@ judge("be-point", early_phase_evidence.point(training))
 # ## Two trajectories in the space of predictions
 #
 # To see where the two trajectories go, the paper describes each step by the network's predictions on test images and embeds all steps of both runs
-# in the plane ({py:func}`sgdscope.trajectories.embed`). Each place is coloured by the step with the nearest embedding. Distances in such a picture
+# in the plane ({py:func}`~sgdscope.trajectories.embed`). Each place is coloured by the step with the nearest embedding. Distances in such a picture
 # mean little; what it shows is that the two rates leave a common start for different regions, and what those regions are like.
 
 # %%

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from example_runs import Outer, Square, Walk, square
 
-from sgdscope.runs import Damaged, StoreError, collect, get
+from sgdscope.runs import Damaged, StoreError, checkpoint, collect, get
 from sgdscope.runs import files as run_files
 from sgdscope.runs import store as stores
 
@@ -266,3 +266,20 @@ def test_about_reads_metadata_only(store, calls):
     text(file_of(Square(2)))
     assert stores.about(square, Square(2)) is None
     assert file_of(Square(2)).exists()  # planning moves nothing
+
+
+def test_the_place_of_a_checkpoint_depends_on_configuration_and_source(store, calls, monkeypatch):
+    first = checkpoint(Square(1))
+    assert first.is_relative_to(store) and first.suffix == ".safetensors"
+    assert checkpoint(Square(1)) == first != checkpoint(Square(2))
+    monkeypatch.setattr("sgdscope.runs.source.fingerprint", lambda module: "another")
+    assert checkpoint(Square(1)) != first
+
+
+def test_storing_a_run_removes_its_checkpoints(store, calls):
+    mine, older, other = checkpoint(Square(1)), checkpoint(Square(1)).with_suffix(".older.safetensors"), checkpoint(Square(2))
+    for file in (mine, older, other):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    collect([Square(1)])
+    assert not mine.exists() and not older.exists() and other.exists()

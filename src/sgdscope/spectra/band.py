@@ -21,6 +21,7 @@ class Band:
     Attributes:
         rows: j.
         starts: number of start vectors, at the head of Q, not yet multiplied.
+        grew: whether the last product led out of the span of V and Q.
     """
 
     def __init__(self, start: Tensor, size: int, generator: torch.Generator) -> None:
@@ -32,6 +33,7 @@ class Band:
         if number > 1:
             self.q = _with_first_row(torch.full((number,), number**-0.5, dtype=torch.float64)).to(self.q) @ self.q
         self.c = torch.zeros(number, size, dtype=torch.float64)
+        self.grew = False
 
     def basis(self) -> Tensor:
         """V (j, d)."""
@@ -44,13 +46,15 @@ class Band:
         found = wanted(values, min(k, j), which)
         return values, small, found, (self.c[:, :j] @ small[:, found]).norm(dim=0)
 
-    def inject(self) -> None:
-        """Appends a random direction, orthogonal to everything, to Q."""
-        if self.rows + len(self.q) >= self.v.shape[1]:
-            return  # V and Q span the whole space: nothing can be missing
+    def inject(self) -> int:
+        """Appends a random direction to Q, orthogonal to everything; returns of how many dimensions, 0 if V and Q span the whole space."""
+        left = self.v.shape[1] - self.rows - len(self.q)
+        if left == 0:
+            return 0
         random = torch.randn(self.v.shape[1], generator=self.generator, dtype=torch.float64).to(self.v)
         direction, _, _ = self._orthogonal(random / random.norm())
         self._append(direction / direction.norm())
+        return left
 
     def first(self) -> Tensor:
         """(p,) coefficients in Q of its first direction."""
@@ -97,7 +101,8 @@ class Band:
         self.t[j, : j + 1] = inside
         self.c[:, j] = across
         norm = rest.norm()
-        if norm > 10 * torch.finfo(image.dtype).eps * length and self.rows + len(self.q) < self.v.shape[1]:
+        self.grew = bool(norm > 10 * torch.finfo(image.dtype).eps * length) and self.rows + len(self.q) < self.v.shape[1]
+        if self.grew:
             self._append(rest / norm)
             self.c[-1, j] = norm.double().cpu()
 
@@ -120,6 +125,11 @@ class Band:
                 break
             before = after
         return vector, inside, across
+
+    def step(self) -> tuple[float, float]:
+        """The Lanczos coefficients alpha and beta of the last direction: along itself, and along the new one that it gave (0 if none)."""
+        new = self.c[-1, self.rows - 1] if len(self.c) and self.grew else 0.0
+        return float(self.t[self.rows - 1, self.rows - 1]), float(new)
 
     def outside(self) -> float:
         """Part of the image of the last direction that lies outside the span of V and the start vectors in Q."""
@@ -150,14 +160,14 @@ class Band:
 
 
 def wanted(values: Tensor, k: int, which: str) -> Tensor:
-    """Indices of the k wanted ones of ascending values."""
+    """Indices of the k wanted ones of ascending values, ascending themselves."""
     j = len(values)
     if which == "largest":
         return torch.arange(j - k, j)
     if which == "smallest":
         return torch.arange(k)
     if which == "magnitude":
-        return values.abs().argsort(descending=True)[:k]
+        return values.abs().argsort(descending=True)[:k].sort().values
     return torch.cat([torch.arange(k // 2), torch.arange(j - (k - k // 2), j)])
 
 

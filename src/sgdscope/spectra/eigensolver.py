@@ -7,7 +7,8 @@ then the shorter way. `Band` holds the recurrence.
 
 One Krylov space holds one vector of each eigenspace only, and rounding brings in the others late; ARPACK in scipy 1.17 then reports
 convergence with a member missing (scipy issue 26112). So once all pairs have converged, a random direction orthogonal to everything enters,
-with a few products along its own chain; if that moves an unconverged value among those asked for, the iteration goes on.
+with a few products along its own chain, fewer where `RandomCheck` knows enough before; if that moves a value among those asked for, the
+iteration goes on, and is checked again.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.spectra.band import Band
+from sgdscope.spectra.random_check import RandomCheck
 
 ENDS = ("largest", "smallest", "both", "magnitude")
 """What `extreme_eigenpairs` can look for."""
 
-DRIFT = 0.1
+DRIFT = 0.13
 """Part of the image of the sum of the start vectors outside their span above which the sum alone goes on. Of gradient descent on LeNet:
 below it, the block saves up to two thirds of the products; above, it takes up to half more than a start from a random vector."""
 
@@ -103,7 +105,7 @@ def extreme_eigenpairs(
     which: str = "largest",
     tolerance: float = 1e-2,
     max_products: int = 500,
-    check_products: int = 3,
+    check_products: int = 6,
     basis_size: int | None = None,
     generator: torch.Generator,
 ) -> Eigenpairs:
@@ -118,7 +120,8 @@ def extreme_eigenpairs(
             the largest by absolute value.
         tolerance: residual of each pair relative to its ``|value|`` (as in ARPACK); values below ``eps^(2/3)`` of the largest count as that.
         max_products: where to stop, converged or not; with fewer than k products there are fewer pairs.
-        check_products: products along each random chain; 0 for no check.
+        check_products: products at most along each random chain, half as many where the start vectors proved to be near to eigenvectors;
+            0 for no check.
         basis_size: rows of V before a restart, at least k + 2; 3 k + 40 if None. Memory is about ``(basis_size + p) d`` numbers.
         generator: of the random directions, on the CPU.
 
@@ -131,40 +134,41 @@ def extreme_eigenpairs(
     check_search(k, which, tolerance, max_products, check_products, basis_size, dimension)
     size = min(dimension, basis_size or 3 * k + 40)
     state = Band(start, size, generator)
-    products, chain, before = 0, 0, None  # products left of a chain; the values when it began
+    products, near, check = 0, False, None
     while True:
-        values, small, wanted, residuals = state.ritz(k, which)
+        values, small, wanted, residuals = state.ritz(k, which)  # wanted in ascending order of the values
         exact = state.rows == dimension
         bound = tolerance * values[wanted].abs().clamp_min(_floor(start.dtype) * float(values.abs().max()) if len(values) else 0.0)
         converged = exact or (len(wanted) == k and bool((residuals <= bound).all()))
-        passed = exact or check_products == 0
-        if converged and chain == 0 and before is not None:
-            passed = passed or bool(((values[wanted] - before).abs() <= bound).all())
-            before = None
-        if products >= max_products or converged and passed and chain == 0:
+        checked = converged and check is not None and check.left == 0
+        passed = exact or check_products == 0 or (checked and bool(((values[wanted] - check.values).abs() <= bound).all()))
+        done = converged and passed
+        if done or products >= max_products:
             break
-        if converged and chain == 0:
-            chain, before = check_products, values[wanted]
-            state.inject()
+        if converged and (check is None or check.left == 0):
+            dimensions_left = state.inject()
+            length = (check_products + near) // (1 + near) if dimensions_left else len(state.q)
+            check = RandomCheck(values[wanted], which, length, dimensions_left)
         if state.rows == size:
             state.restart(k, which)
             continue
-        if chain:
+        if check and check.left:
             state.expand(product, state.last())
-            chain -= 1
+            check.advance(*state.step())
         elif state.starts:
             state.expand(product, state.first())
             if products == 0 and state.outside() > DRIFT:
                 state.merge()
+            elif products == 0:
+                near = start.shape[1] >= k
         else:
-            before = None
+            check = None
             state.expand(product, state.worst(small, wanted, residuals / bound) if len(wanted) else state.last())
         products += 1
-    order = values[wanted].argsort(descending=True)
-    wanted, residuals = wanted[order], residuals[order]
+    wanted, residuals = wanted.flip(0), residuals.flip(0)
     vectors = (state.basis().T @ small[:, wanted].to(start)).contiguous()
     device = start.device
-    return Eigenpairs(values[wanted].to(device), vectors, residuals.to(device), products, bool(converged and passed and chain == 0))
+    return Eigenpairs(values[wanted].to(device), vectors, residuals.to(device), products, done)
 
 
 def _floor(dtype: torch.dtype) -> float:

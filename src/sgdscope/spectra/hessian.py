@@ -23,7 +23,7 @@ def hessian_eigenpairs(
     which: str = "largest",
     tolerance: float = 1e-2,
     max_products: int = 500,
-    check_products: int = 3,
+    check_products: int = 6,
     basis_size: int | None = None,
     keep_graph: bool | None = None,
     memory: float = 2 * 2**30,
@@ -41,7 +41,7 @@ def hessian_eigenpairs(
         y: targets.
         k: number of pairs, at most d.
         seed: of the start vector and of the random check.
-        start: where to start: (d,), (d, p), or the `Eigenpairs` of a step before. Of k pairs it takes k + check_products products at least, about a
+        start: where to start: (d,), (d, p), or the `Eigenpairs` of a step before. Of k pairs it takes k + 1 products at least, about a
             third of those from a random start while the vectors move by a few percent from one step to the next, and no more than that
             start where they do not resemble each other.
         which: ``"largest"`` or ``"smallest"`` by sign; ``"both"``: the ``ceil(k/2)`` largest and the others smallest; ``"magnitude"``:
@@ -50,8 +50,9 @@ def hessian_eigenpairs(
             1e-2 gives three digits of separate eigenvalues; vectors need 1e-3.
         max_products: Hessian-vector products at most; without convergence by then ``converged`` is False, and with fewer than k products there are
             fewer pairs.
-        check_products: products spent on a random direction after convergence, so that no member of a multiple or tight top cluster is
-            missed. The check is probabilistic: it finds what rises clearly above the k-th value; 0 leaves it out.
+        check_products: products at most spent on a random direction after convergence, so that no member of a multiple or tight top cluster
+            is missed; half as many after a warm start from near. The check is probabilistic: with enough products, which a spectrum whose
+            bulk lies far below the k-th value allows, a missing one passes with 5%; 0 leaves it out.
         basis_size: vectors before a restart, at least k + 2; 3 k + 40 if None.
         keep_graph: True keeps the graph of the gradient for all examples, False for none, None for as many as fit into ``memory``.
         memory: bytes for it.

@@ -1,6 +1,7 @@
 # make book [SCALE=smoke|quick|paper]    execute all pages and build the HTML book
 # make runs SCALE=paper [PAGE=break_even/01_model] [SHARDS=8] [PROFILE=profiles/slurm]    compute runs without pages
 # (both: FLAGS=... goes to snakemake, such as FLAGS=-n, which only says what would be done)
+# make bench [ONLY="gradients spectra curvature"]    speed beside other libraries, as ratios; JSON in build/bench/
 # make test | lint | check-book | clean | lock
 PYTHON ?= python3
 SCALE  ?= quick
@@ -9,6 +10,7 @@ SHARDS ?= 1
 PAGE   ?=
 PROFILE ?=
 FLAGS  ?=
+ONLY   ?=
 
 BIN := .venv/bin
 export OMP_NUM_THREADS := 1
@@ -19,7 +21,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Snakemake's own lock outlives a killed process; tools/alone.py holds one that does not.
 SNAKEMAKE = $(BIN)/snakemake --nolock --rerun-incomplete --rerun-triggers mtime input params --keep-going $(FLAGS)
 
-.PHONY: book runs test lint check-book clean lock
+.PHONY: book runs test lint check-book bench clean lock
 
 book: .venv/.ready
 	@$(BIN)/python tools/alone.py build/book-$(SCALE).lock $(SNAKEMAKE) --cores $(CORES) --quiet host reason rules --config scale=$(SCALE) -- book
@@ -38,6 +40,10 @@ lint: .venv/.ready
 # The built book in headless Chromium: links, alt text, console, network, search, dark mode, phone width.
 check-book: .venv/.ready
 	SGDSCOPE_HTML=build/$(SCALE)-html/_build/html SGDSCOPE_REQUIRE_BROWSER=1 $(BIN)/pytest tests/book -m browser
+
+# A peer that is not installed is a named gap: .venv/bin/pip install '.[bench]' brings what installs.
+bench: .venv/.ready
+	$(BIN)/python -m benchmarks $(ONLY)
 
 # The environment, from exact versions. A failed installation leaves no marker and is done again.
 .venv/.ready: requirements.lock pyproject.toml

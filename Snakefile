@@ -28,10 +28,11 @@ COMPUTE = "never" if SCALE == "paper" else "missing"  # a book at paper scale re
 
 
 def page_inputs(wildcards):
-    """All that an executed page depends on: its source, its parameters, the library below it, the rules, committed results."""
+    """All that an executed page depends on: its source, its parameters, the library below it, rules and verdicts, committed results."""
     notebook = Path("notebooks") / f"{wildcards.page}.py"
     parameters = [] if SCALE == "quick" else [notebook.with_suffix(f".{SCALE}.yaml")]
-    return [notebook, *parameters, *library(wildcards.page), "book/claims.yaml", *runs_in(Path("results"), wildcards.page)]
+    verdicts = [] if SCALE == "paper" else ["results/verdicts.json"]  # cards show the paper scale's beside this build's
+    return [notebook, *parameters, *library(wildcards.page), "book/claims.yaml", *verdicts, *runs_in(Path("results"), wildcards.page)]
 
 
 def library(page=None):

@@ -32,7 +32,7 @@
 # $$ (eq-model-stable)
 #
 # where $\lambda_H$ is the mean over examples of the curvature $H_i = e^\top \nabla^2 \ell_i\, e$, and $s^2$ its variance
-# (the paper's Eq. 1, after {cite:t}`wu2018how`; here {py:func}`sgdscope.stability.stability_lhs`). The *break-even point* is where the left
+# (the paper's Eq. 1, after {cite:t}`wu2018how`; here {py:func}`~sgdscope.stability.stability_lhs`). The *break-even point* is where the left
 # side first reaches 1. The paper then assumes that the noise is proportional to the curvature, $\lambda_K = \alpha \lambda_H$, and solves for
 # the curvature at that point. Solved as it stands, its Eq. 3 gives
 #
@@ -40,7 +40,7 @@
 # \lambda_H^{*} = \frac{2}{\eta} - \frac{\alpha}{\psi^2}\, \frac{N - S}{S (N - 1)} ,
 # $$ (eq-model-critical)
 #
-# with $\psi$ the distance to the minimum along $e$ ({py:func}`sgdscope.stability.critical_sharpness`). Its two theorems say that this
+# with $\psi$ the distance to the minimum along $e$ ({py:func}`~sgdscope.stability.critical_sharpness`). Its two theorems say that this
 # curvature is smaller for a larger rate or a smaller batch, whether training arrives from the stable side (Theorem 1) or from the unstable
 # one (Theorem 2). For the full batch it is $2/\eta$.
 #
@@ -86,7 +86,7 @@ runs = model.runs(
 #
 # and the variance of a mean of $S$ out of $N$ without replacement is $s^2 (N-S)/(S(N-1))$. That is all of the proof. We let sympy do it for four
 # symbolic curvatures and every batch size, and let the computer average over every single mini-batch of small sets
-# ({py:func}`sgdscope.stability.second_moment_factor`).
+# ({py:func}`~sgdscope.stability.second_moment_factor`).
 
 # %%
 derivations.equation_1()
@@ -145,7 +145,7 @@ judge("be-eq-1", model_evidence.equation_1(enumerated, simulated, projected))
 # \mathbb{E}_B \log \lvert 1 - \eta H_B \rvert < 0 ,
 # $$ (eq-model-almost-sure)
 #
-# and by Jensen's inequality this is a weaker demand ({py:func}`sgdscope.stability.almost_sure_exponent`; the dashed lines above). Between the two
+# and by Jensen's inequality this is a weaker demand ({py:func}`~sgdscope.stability.almost_sure_exponent`; the dashed lines above). Between the two
 # lines almost every trajectory converges, while a vanishing share of them grows so fast that it carries the mean. A plain case has curvatures
 # 0.5 and 1.5 in equal halves, $N = 100$, $S = 1$, $\eta = 1.7$. {numref}`fig-stable-case` follows ten thousand trajectories for each seed: their
 # sampled mean square first follows the exact one, and then falls, because the trajectories that would have to carry it are not among them.
@@ -179,8 +179,8 @@ judge("be-err-stable", model_evidence.stable_case(stable))
 # \Sigma_{t+1} = (I - \eta H)\, \Sigma_t\, (I - \eta H) + \eta^2\, \frac{N - S}{S (N - 1)} \left( \mathbb{E}_i\, H_i \Sigma_t H_i - H \Sigma_t H \right)
 # $$ (eq-model-operator)
 #
-# ({py:func}`sgdscope.stability.second_moment_step`), and SGD is stable in mean square exactly where no matrix grows under it
-# ({py:func}`sgdscope.stability.critical_learning_rate_all_directions`). {numref}`fig-descent` starts on $e$ and compares both with SGD itself.
+# ({py:func}`~sgdscope.stability.second_moment_step`), and SGD is stable in mean square exactly where no matrix grows under it
+# ({py:func}`~sgdscope.stability.critical_learning_rate_all_directions`). {numref}`fig-descent` starts on $e$ and compares both with SGD itself.
 
 # %%
 descents = collect(runs["descent"])
@@ -240,7 +240,7 @@ derivations.critical_sharpness_solution()
 # %% [markdown]
 # At fixed $\psi$ it falls with $\eta$ and rises with $S$ (`derivations.fixed_distance_signs` proves both signs). But $\psi$ is not fixed.
 # If all runs share the *path* $\psi(\lambda_H)$, falling as the sharpness rises, there is one crossing, and it moves as the theorems say, from either
-# side (`derivations.crossing_signs` proves that). The simulation illustrates this, with random speeds for both ({py:func}`sgdscope.stability.simulate_early_training`), once from a stable and once from an unstable start.
+# side (`derivations.crossing_signs` proves that). The simulation illustrates this, with random speeds for both ({py:func}`~sgdscope.stability.simulate_early_training`), once from a stable and once from an unstable start.
 
 # %%
 closed_form = collect(runs["closed_form"])
@@ -260,7 +260,7 @@ show(
 #
 # The proof compares the distances of two runs with different rates, and takes from Assumption 4 that the one with the larger sharpness must have
 # the smaller distance. That is true on a common path only. If each run shrinks $\psi$ as SGD itself would, at its own rate, all four assumptions
-# hold and the order can be the reverse of Theorem 1 ({py:func}`sgdscope.stability.reversed_order`):
+# hold and the order can be the reverse of Theorem 1 ({py:func}`~sgdscope.stability.reversed_order`):
 
 # %%
 reversed_order = collect(runs["reversed_order"])
@@ -283,7 +283,7 @@ say(
 # %%
 networks = collect(runs["network"])
 
-# %% mystnb={"figure": {"name": "fig-networks", "caption": "A small network on images. Left: the left side of Eq. 1 along training, one line a batch size (first seed); dots mark the break-even point. Right: sharpness there in units of 2/η, over learning rates and seeds."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-networks", "caption": "A small network on images. Left: the left side of Eq. 1 along training, one line a batch size (first seed); circles mark the break-even point. Right: sharpness there in units of 2/η, over learning rates and seeds."}} tags=["hide-input"]
 show(
     model_figures.draw_networks(networks),
     name="networks",
@@ -338,7 +338,7 @@ judge(
 # \mathbb{E}\, \lVert g_S - g \rVert^2 = \mathrm{Tr}(K)\, \frac{N - S}{S (N - 1)}
 # $$ (eq-model-noise)
 #
-# ({py:func}`sgdscope.stability.gradient_noise_closed_form`). {numref}`fig-noise` shows how much of the trace the largest eigenvalue covers while
+# ({py:func}`~sgdscope.stability.gradient_noise_closed_form`). {numref}`fig-noise` shows how much of the trace the largest eigenvalue covers while
 # SGD trains least squares on the images.
 
 # %%
@@ -365,8 +365,11 @@ judge("be-err-smallest", model_evidence.smallest_eigenvalue(noise))
 # %% [markdown]
 # ## Slips in print
 #
-# None of these changes a conclusion of the paper, but whoever implements the formulas should know them. The verdict *reproduced* means here
-# that the slip is real.
+# :::{margin}
+# The verdict *reproduced* means here that the slip is real.
+# :::
+#
+# None of these changes a conclusion of the paper, but whoever implements the formulas should know them.
 #
 # Eq. 4 and 5 print the noise term with $\psi$ where Eq. 3 gives $\psi^2$:
 

@@ -14,6 +14,10 @@ class InvalidInput(SgdscopeError, ValueError):
     """A value that was refused at the boundary."""
 
 
+class NotFinite(InvalidInput):
+    """Losses, gradients or curvatures that are NaN or infinite at the point measured: training has diverged, or the dtype is too narrow."""
+
+
 class NotFound(SgdscopeError, LookupError):
     """A name, file or data set that does not exist."""
 

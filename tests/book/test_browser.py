@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import Any
 
@@ -102,3 +103,107 @@ def test_search_finds_the_page(reader):
     assert any("book/break_even.html" in found for found in addresses), addresses
     assert seen.errors == []
     assert seen.elsewhere == []
+
+
+# On paper, with keys, by hand
+
+
+@pytest.fixture
+def model(reader):
+    """The page with figures and cards, open in dark mode."""
+    seen = reader.visit("notebooks/break_even/01_model.html", theme="dark")
+    yield seen.page
+    seen.page.context.close()
+
+
+def colour(page, selector, what="color"):
+    """A computed colour as numbers."""
+    return [int(part) for part in re.findall(r"\d+", page.eval_on_selector(selector, f"node => getComputedStyle(node).{what}"))[:3]]
+
+
+def test_print_is_black_on_white_from_dark_mode(model):
+    model.emulate_media(media="print")
+    assert colour(model, "article section section p") == [0, 0, 0]
+    assert colour(model, "body", "backgroundColor") == [255, 255, 255]
+    assert max(colour(model, ".sgd-claim .sgd-badge")) < 140  # dark text on a light badge
+    assert max(colour(model, "article .highlight pre span")) == 0
+    for hidden in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".sgd-download", "details.hide", ".prev-next-footer"):
+        assert not model.locator(hidden).first.is_visible(), hidden
+    assert model.evaluate("checks.faint()") == []
+
+
+def test_a_printed_page_fits_its_paper(model):
+    model.emulate_media(media="print")
+    model.set_viewport_size({"width": 665, "height": 1000})  # A4 less its margins, at 96 dpi
+    wide = model.eval_on_selector_all(
+        "article svg, article table, article pre, article p",
+        "nodes => nodes.filter(node => node.checkVisibility() && node.getBoundingClientRect().right > 667).map(node => node.outerHTML.slice(0, 80))",
+    )
+    assert wide == []
+
+
+def test_links_that_have_the_focus_show_it(model):
+    for _ in range(4):
+        model.keyboard.press("Tab")
+    style = model.evaluate(
+        "() => { const style = getComputedStyle(document.activeElement); return [style.outlineStyle, style.outlineWidth] }"
+    )
+    assert style[0] == "solid" and float(style[1].removesuffix("px")) >= 2
+
+
+def test_letters_of_figures_stay_readable_on_a_phone(reader):
+    seen = reader.visit("notebooks/break_even/01_model.html", phone=True)
+    scales = seen.page.eval_on_selector_all(
+        ".sgd-drawing svg", "drawings => drawings.map(node => node.getBoundingClientRect().width / node.getAttribute('width'))"
+    )
+    seen.page.context.close()
+    assert scales and min(scales) >= 0.7  # of 12 pixels and more
+
+
+def test_a_figure_can_be_saved_as_a_picture(model, tmp_path):
+    with model.expect_download() as download:
+        model.locator(".sgd-figure .sgd-download a", has_text="Picture (SVG)").first.click()
+    assert download.value.suggested_filename == "phase-diagram.svg"
+    download.value.save_as(tmp_path / "figure.svg")
+    text = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg" and "var(" not in text
+
+
+def test_the_order_under_a_figure(model):
+    """Drawing, caption, links, code."""
+    tops = model.evaluate(
+        "() => { const cell = document.querySelector('div.cell:has(#fig-phase-diagram)');"
+        " return ['.sgd-drawing', 'figcaption', '.sgd-download', 'details'].map(part => cell.querySelector(part).getBoundingClientRect().top) }"
+    )
+    assert tops == sorted(tops) and len(set(tops)) == 4
+
+
+def test_margin_notes_stand_beside_the_text(model, reader):
+    note, text = (model.locator(part).first.bounding_box() for part in ("aside.margin", "aside.margin + p"))
+    assert note["x"] >= text["x"] + text["width"]
+    phone = reader.visit("notebooks/break_even/01_model.html", phone=True).page
+    note, text = (phone.locator(part).first.bounding_box() for part in ("aside.margin", "aside.margin + p"))
+    phone.context.close()
+    assert note["y"] + note["height"] <= text["y"] and note["width"] > 250
+
+
+def test_the_scorecard_can_be_filtered(reader):
+    seen = reader.visit("book/scorecard.html")
+    page = seen.page
+    rows = page.locator("table.sgd-scorecard tbody tr")
+    page.get_by_role("searchbox", name="Search claims").fill("be-thm-1")
+    assert [row for row in rows.all() if row.is_visible()][0].get_attribute("id") == "score-be-thm-1"
+    assert page.locator(".sgd-filter [role=status]").inner_text() == f"1 of {rows.count()} claims"
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="no page yet").click()
+    shown = {row.get_attribute("data-verdict") for row in rows.all() if row.is_visible()}
+    seen.page.context.close()
+    assert shown == {"missing"}
+
+
+def test_the_first_screen_says_what_this_is(reader):
+    """Title, what the book is, the sketches and where to go, without scrolling."""
+    seen = reader.visit("book/intro.html")
+    bottoms = [seen.page.locator(part).first.bounding_box() for part in ("article h1", ".sgd-lede", ".sgd-sketches", ".sgd-actions")]
+    seen.page.context.close()
+    assert all(box["y"] + box["height"] <= 900 for box in bottoms)

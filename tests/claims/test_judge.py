@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from sgdscope.claims import Evidence, Measurement, judge
+from sgdscope.claims import Evidence, Measurement, judge, scorecard
 from sgdscope.claims.judge import MIME
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.runs.collect import Sources
@@ -151,6 +151,26 @@ def test_the_card_shows_all_parts():
     assert "−2.5 × 10<sup>−7</sup>" in html and "[−3 × 10<sup>−7</sup>, −2 × 10<sup>−7</sup>]" in html
     assert html.count('aria-label="not met"') == 2 and html.count('aria-label="met"') == 1
     assert "4 seeds · quick scale · computed on the page" in html
+    assert 'class="sgd-claim sgd-is-partly"' in html and "positive, 95% interval" in html
+    assert "ours, paper scale" in html and html.count("no run yet") == 3  # nothing is committed
+
+
+def test_the_card_shows_both_scales(ledger, monkeypatch):
+    monkeypatch.setenv("SGDSCOPE_SCALE", "paper")
+    stored = judge("be-about", Evidence({"size": Measurement(11.0, (10.0, 12.0), 20)}))
+    assert "ours, paper scale" in stored._repr_mimebundle_()["text/html"] and "no run yet" not in stored._repr_mimebundle_()["text/html"]
+    scorecard.write_committed({"be-about": {**stored.as_dict(), "page": "break_even/01_model"}})
+    monkeypatch.setenv("SGDSCOPE_SCALE", "quick")
+    html = judge("be-about", Evidence({"size": Measurement(30.0, (28.0, 32.0), 3)}))._repr_mimebundle_()["text/html"]
+    assert '<td data-label="ours, paper scale">11 <span class="sgd-interval">[10, 12], 20 seeds</span></td>' in html
+    assert '<td data-label="ours, quick scale">30 <span class="sgd-interval">[28, 32], 3 seeds</span></td>' in html
+    assert 'paper: 10 <span class="sgd-detail">within a factor of 2</span>' in html and "sgd-is-not-reproduced" in html
+
+
+def test_the_card_shows_what_the_paper_prints():
+    html = judge("be-up", Evidence({"slope": Measurement(1.0, (0.5, 1.5), 3)}))._repr_mimebundle_()["text/html"]
+    assert "<b>Printed:</b> slope: 2" in html
+    assert "Printed" not in judge("be-exact", Evidence({"error": m(0)}))._repr_mimebundle_()["text/html"]
 
 
 def test_the_card_escapes():

@@ -1,6 +1,7 @@
 """Verdicts from executed notebooks into the scorecard, the committed record and the README."""
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -66,7 +67,18 @@ def test_the_table(executed):
     assert rows["be-exact"].index("sgd-partly") < rows["be-exact"].index("sgd-reproduced")  # paper scale, then this build
     assert "0.25" in rows["be-exact"] and "Exact &lt;i&gt;" in rows["be-exact"]
     assert "a direction needs 3 seeds: slope" in rows["be-up"] and "slope: 2" in rows["be-up"]
-    assert rows["lm-none"].count("no page yet") == 2 and "href" not in rows["lm-none"]
+    assert "1 of 1 met: 0.25" in rows["be-exact"] and rows["be-down"].count("not run yet") == 2
+    judged, waiting = html.split('<details class="sgd-waiting">')
+    assert (
+        "1 claim without a page yet" in waiting and 'id="score-lm-none" data-verdict="missing"' in waiting and "href" not in rows["lm-none"]
+    )
+    assert 'id="score-be-exact" data-verdict="reproduced"' in judged  # what the filter reads: this build's
+
+
+def test_the_summary_counts_all(executed):
+    html = scorecard.summary_html(scorecard.verdicts_in(executed))
+    totals = re.findall(r"<li><b>(\d+)</b>", html)
+    assert totals[0] == "8" and sum(map(int, totals[1:])) == 8
 
 
 def test_the_committed_record_keeps_other_pages(executed):

@@ -50,6 +50,10 @@ def test_colours_are_css_variables(svg):
     assert not re.findall(r"(?:fill|stroke): #(?!000000|ffffff)\w{6}", bare)
 
 
+def test_the_page_knows_the_width(svg):
+    assert ElementTree.fromstring(svg).get("style") == "--sgd-width: 384px"
+
+
 def test_inner_names_are_apart_from_those_of_other_figures(svg):
     def names(text):
         return set(re.findall(r'\bid="([^"]+)"', text))

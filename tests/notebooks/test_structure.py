@@ -1,22 +1,38 @@
 """What every notebook of the book looks like, read from its source; nothing is executed."""
 
 import ast
+import importlib
 import inspect
 import re
 import shutil
 import subprocess
 from collections import Counter
 
+import nbformat
 import pytest
 
 from sgdscope import paths
 from sgdscope.claims import load_ledger
 from sgdscope.claims.scorecard import PAPERS
-from sgdscope.pages import SCALES, all_pages
+from sgdscope.pages import SCALES, Page, all_pages
+from sgdscope.pages.execute import execute
 from sgdscope.runs import run_of
 
 PAGES = {page.name: page for page in all_pages()}
-every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+
+
+class Template(Page):
+    """The page to copy, ``docs/template.py``: it keeps the rules that it teaches."""
+
+    file = paths.repository() / "docs" / "template.py"
+
+    def experiment(self):
+        """That of the page whose runs it borrows."""
+        return importlib.import_module("sgdscope.experiments.break_even.model")
+
+
+TEMPLATE = Template("break_even/00_template")
+every_page = pytest.mark.parametrize("page", [*PAGES.values(), TEMPLATE], ids=[*PAGES, "template"])
 
 MOST_STATEMENTS = 3  # of a cell; more is logic, which belongs where a test can reach it
 LONGEST_SHOWN = 3  # lines of code that stand open on the page
@@ -26,8 +42,12 @@ LOGIC = (
 )  # fmt: skip
 
 
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def code(page):
-    return [cell for cell in page.notebook.cells if cell.cell_type == "code"]
+    return code_cells(page.notebook)
 
 
 def tags(cell):
@@ -189,10 +209,11 @@ def test_names_of_figures_are_unique_in_the_book():
 
 
 def test_figures_that_the_text_names_exist():
-    names = {f"fig-{text(call, 'name')}" for page in PAGES.values() for _, call in figures(page)}
+    pages = [*PAGES.values(), TEMPLATE]
+    names = {f"fig-{text(call, 'name')}" for page in pages for _, call in figures(page)}
     cited = {
         name
-        for page in PAGES.values()
+        for page in pages
         for cell in page.notebook.cells
         if cell.cell_type == "markdown"
         for name in re.findall(r"\{numref\}`(?:[^`<]*<)?(fig-[a-z0-9-]+)>?`", cell.source)
@@ -226,3 +247,27 @@ def test_notes_stand_where_a_rule_asks_for_one(page):
             rule = load_ledger()[ast.literal_eval(call.args[0])].rule
             if any(part.kind == "note" for part in rule):
                 assert len(text(call, "note") or "") > 80, cell.source
+
+
+# The guide
+
+
+def test_the_guide_names_what_there_is():
+    from sgdscope import figures as house
+
+    guide = (paths.repository() / "docs" / "page_anatomy.md").read_text(encoding="utf-8")
+    table = guide[guide.index("## What figures have in common") : guide.index("## The style sheet")]
+    named = set(re.findall(r"`([a-z_]+)\(", table)) | set(re.findall(r"`([A-Z_]{4,})`", table))
+    assert {"rate_colours", "batch_colours", "reference", "mark_break_even", "SERIES"} <= named <= set(house.__all__)
+    for heading in re.findall(r"^\| \*\*(.+?)\*\*", guide, flags=re.MULTILINE):
+        assert f"## {heading}\n" in "\n".join(f"{cell.source}\n" for cell in TEMPLATE.notebook.cells), heading
+    for link in re.findall(r"\]\(([^)]+)\)", guide):
+        assert (paths.repository() / "docs" / link).is_file(), link
+
+
+@pytest.mark.notebooks
+def test_the_template_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGDSCOPE_STORE", str(tmp_path / "store"))
+    executed = nbformat.read(execute(TEMPLATE, "smoke", TEMPLATE.values("smoke"), tmp_path / "template.ipynb"), as_version=4)
+    shown = "".join(str(output.get("data", {})) for cell in code_cells(executed) for output in cell.outputs)
+    assert "sgd-figure" in shown and "sgd-claim" in shown and "sgd-provenance" in shown

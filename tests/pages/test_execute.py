@@ -11,6 +11,7 @@ from sgdscope.claims import scorecard
 from sgdscope.pages import find
 from sgdscope.pages.execute import ExecutionFailed, execute
 from sgdscope.pages.stage import status_table
+from sgdscope.pages.table import parameters_markdown
 
 pytestmark = pytest.mark.notebooks
 
@@ -34,8 +35,8 @@ def test_a_page_that_works(pages, output, store):
     (injected,) = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     (defaults,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert "remove-cell" in injected.metadata["tags"] and "remove-cell" in defaults.metadata["tags"] and "num_steps = 5" in injected.source
-    shown = notebook.cells[notebook.cells.index(injected) - 1]
-    assert shown.cell_type == "markdown" and "num_steps = 5" in shown.source and "learning_rates = [0.1]" in shown.source
+    shown = notebook.cells[notebook.cells.index(defaults) - 1]
+    assert shown.cell_type == "markdown" and shown.source == parameters_markdown(page, values)
     printed = notebook.cells[notebook.cells.index(injected) + 1].outputs[0].text
     assert printed == f"5 [0.1] toy/01_works custom 1 {pages}\n"
 

@@ -1,14 +1,16 @@
-"""How claims and verdicts look: badges, claim cards, numbers. All text is escaped."""
+"""How claims and verdicts look: badges and claim cards. All text is escaped."""
 
 from __future__ import annotations
 
-import math
+import re
 from html import escape
-from typing import Any
 
 from sgdscope.claims.ledger import Claim
+from sgdscope.claims.record import Record
+from sgdscope.claims.words import number, prose
 
-Record = dict[str, Any]  # a verdict as plain values, see ``Verdict.as_dict``
+LABELS = {True: "met", False: "not met", None: "not judged"}
+MARKS = {True: "✓", False: "✕", None: "–"}
 
 
 def badge(verdict: str) -> str:
@@ -16,58 +18,85 @@ def badge(verdict: str) -> str:
     return f'<span class="sgd-badge sgd-{verdict.replace(" ", "-")}">{escape(verdict)}</span>'
 
 
-def number(value: float) -> str:
-    """A number for people: three significant digits, powers of ten typeset."""
-    if value != value:
-        return "not a number"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if value == 0:
-        return "0"
-    text = f"{value:.3g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        return f"{mantissa} × 10<sup>{int(exponent)}</sup>".replace("-", "−")
-    return text.replace("-", "−")
+def claim_card(claim: Claim, verdict: Record, committed: Record | None = None) -> str:
+    """A judged claim: what the paper says, our verdict, and each part of the rule with what was measured.
 
-
-def claim_card(claim: Claim, verdict: Record) -> str:
-    """A judged claim: what the paper says, our verdict, and each part of the rule with what was measured."""
-    reason = f' <span class="sgd-reason">({escape(verdict["reason"])})</span>' if verdict["reason"] else ""
-    rows = "".join(_row(part, judged=verdict["verdict"] != "not run") for part in verdict["parts"])
-    parts = (
-        '<div class="sgd-claim-table"><table class="sgd-table sgd-claim-parts"><thead><tr><th>measured</th><th>rule</th><th>ours</th>'
-        f"<th>met</th></tr></thead><tbody>{rows}</tbody></table></div>"
-        if rows
-        else ""
-    )
-    note = f'<p class="sgd-claim-note">{escape(verdict["note"])}</p>' if verdict["note"] else ""
+    Args:
+        claim: the ledger's entry.
+        verdict: the verdict of this build.
+        committed: the verdict at paper scale, where there is one; not repeated if this build is that scale.
+    """
+    reason = f'<span class="sgd-reason">{prose(verdict["reason"])}</span>' if verdict["reason"] else ""
+    note = f'<p class="sgd-claim-note">{prose(verdict["note"])}</p>' if verdict["note"] else ""
     changes = "".join(
         f'<p class="sgd-claim-changed">Rule changed on {escape(str(change["date"]))}: {escape(change["what"])} ({escape(change["why"])})</p>'
         for change in claim.changed
     )
+    paper = f'<p class="sgd-claim-paper"><b>Printed:</b> {printed(claim)}</p>' if claim.values else ""
     facts = [verdict["data"], f"{verdict['seeds']} seeds" if verdict["seeds"] else "", f"{verdict['scale']} scale", verdict["runs"]]
     foot = " · ".join(escape(fact) for fact in facts if fact)
+    head = (
+        f'{badge(verdict["verdict"])}{reason} <span class="sgd-claim-where">{escape(claim.kind)}, {escape(claim.where)}</span> '
+        f'<code class="sgd-claim-id">{escape(claim.id)}</code>'
+    )
     return (
-        f'<div class="sgd-claim" id="claim-{escape(claim.id)}"><div class="sgd-claim-head">{badge(verdict["verdict"])}{reason} '
-        f'<code class="sgd-claim-id">{escape(claim.id)}</code> <span class="sgd-claim-where">{escape(claim.kind)}, {escape(claim.where)}</span></div>'
-        f'<p class="sgd-claim-says">{escape(claim.says)}</p>{parts}{note}{changes}<p class="sgd-claim-foot">{foot}</p></div>'
+        f'<div class="sgd-claim sgd-is-{verdict["verdict"].replace(" ", "-")}" id="claim-{escape(claim.id)}">'
+        f'<div class="sgd-claim-head">{head}</div><p class="sgd-claim-says">{prose(claim.says)}</p>{paper}'
+        f'{_table(verdict, committed)}{note}{changes}<p class="sgd-claim-foot">{foot}</p></div>'
     )
 
 
-def _row(part: Record, *, judged: bool) -> str:
-    """One part of a rule as a table row."""
+def printed(claim: Claim) -> str:
+    """The paper's numbers in words."""
+    return prose("; ".join(f"{_words(name)}: {_words(value)}" for name, value in claim.values.items()))
+
+
+def measured(part: Record) -> str:
+    """What was measured for one part: value, then interval and seeds, then detail."""
     if part["value"] is None:
-        ours = "see the note" if part["kind"] == "note" else escape(part["detail"] or "no finite number")
-    else:
-        ours = number(part["value"])
-        if part["interval"] is not None:
-            ours += f' <span class="sgd-interval">[{number(part["interval"][0])}, {number(part["interval"][1])}]</span>'
-        if part["detail"]:
-            ours += f' <span class="sgd-detail">{escape(part["detail"])}</span>'
-    met = ("✓" if part["met"] else "✗") if judged else "–"
-    label = ("met" if part["met"] else "not met") if judged else "not judged"
-    return (
-        f"<tr><td>{escape(part['measures'])}</td><td>{escape(part['bound'])}</td><td>{ours}</td>"
-        f'<td class="sgd-met" aria-label="{label}">{met}</td></tr>'
-    )
+        return "see the note" if part["kind"] == "note" else prose(part["detail"] or "no finite number")
+    interval = f"[{number(part['interval'][0])}, {number(part['interval'][1])}]" if part["interval"] is not None else ""
+    seeds = f"{part['seeds']} {'seed' if part['seeds'] == 1 else 'seeds'}" if part["seeds"] else ""
+    beside = f' <span class="sgd-interval">{", ".join(filter(None, (interval, seeds)))}</span>' if interval or seeds else ""
+    return number(part["value"]) + beside + (f' <span class="sgd-detail">{prose(part["detail"])}</span>' if part["detail"] else "")
+
+
+def _table(verdict: Record, committed: Record | None) -> str:
+    """The parts of the rule, a row each."""
+    if not verdict["parts"]:
+        return ""
+    compared = verdict["scale"] != "paper" and any(part["kind"] != "note" for part in verdict["parts"])
+    stored = {part["name"]: part for part in (committed or {}).get("parts", [])}
+    judged = verdict["verdict"] != "not run"
+    ours = ["ours, paper scale", f"ours, {verdict['scale']} scale"] if compared else [f"ours, {verdict['scale']} scale"]
+    head = ["measured", "rule", *ours, "met"]
+    rows = "".join(_row(part, stored.get(part["name"]), head, judged=judged) for part in verdict["parts"])
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f'<div class="sgd-claim-table"><table class="sgd-claim-parts"><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(part: Record, stored: Record | None, head: list[str], *, judged: bool) -> str:
+    """One part of a rule as a table row; each cell names its column, for screens too narrow for a table."""
+    met = part["met"] if judged else None
+    cells = [prose(part["measures"]), _bound(part)]
+    if len(head) == 5:
+        cells.append(measured(stored) if stored else '<span class="sgd-detail">no run yet</span>')
+    cells.append(measured(part))
+    told = "".join(f'<td data-label="{escape(name)}">{cell}</td>' for name, cell in zip(head[:-1], cells, strict=True))
+    return f'<tr>{told}<td class="sgd-met sgd-met-{str(met).lower()}" data-label="met" aria-label="{LABELS[met]}">{MARKS[met]}</td></tr>'
+
+
+def _bound(part: Record) -> str:
+    """What the rule demands; a number that the paper prints stands first."""
+    if part["kind"] == "value" and (split := re.fullmatch(r"(\S+) (in|within) (.+)", part["bound"])):
+        return f'paper: {prose(split[1])} <span class="sgd-detail">{split[2]} {prose(split[3])}</span>'
+    return prose(part["bound"])
+
+
+def _words(value: object) -> str:
+    """A value of the ledger without brackets and underscores."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(name)} {_words(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return "none" if value is None else str(value).replace("_", " ")

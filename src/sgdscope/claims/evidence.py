@@ -94,3 +94,9 @@ def evidence(function: Callable[..., Evidence]) -> Callable[..., Evidence]:
 def sources_of(value: Any) -> Any:
     """Where the runs behind a collected table came from; None for anything else."""
     return value.attrs.get("sources") if isinstance(value, pd.DataFrame) else None
+
+
+def incomplete(table: pd.DataFrame) -> bool:
+    """Whether any run behind a collected table is missing: then no figure is drawn and no sentence said."""
+    sources = sources_of(table)
+    return table.empty or (sources is not None and sources.missing > 0)

@@ -10,6 +10,7 @@ from typing import Any
 from sgdscope.claims.card import claim_card
 from sgdscope.claims.evidence import Evidence, Measurement
 from sgdscope.claims.ledger import Claim, Part, claim_of
+from sgdscope.claims.record import committed_verdicts
 from sgdscope.errors import InvalidInput
 
 MIME = "application/vnd.sgdscope.verdict+json"
@@ -57,7 +58,8 @@ class Verdict:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The card for people, the record for the scorecard."""
         text = f"{self.id}: {self.verdict}" + (f" ({self.reason})" if self.reason else "")
-        return {"text/plain": text, "text/html": claim_card(claim_of(self.id), self.as_dict()), MIME: self.as_dict()}
+        card = claim_card(claim_of(self.id), self.as_dict(), committed_verdicts().get(self.id))
+        return {"text/plain": text, "text/html": card, MIME: self.as_dict()}
 
 
 def scale() -> str:

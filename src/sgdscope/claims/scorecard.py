@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from sgdscope import paths
-from sgdscope.claims.card import Record, badge, number
+from sgdscope.claims.card import badge, printed
 from sgdscope.claims.judge import MIME, VERDICTS
 from sgdscope.claims.ledger import Claim, load_ledger
+from sgdscope.claims.record import Record, committed_file, committed_verdicts
+from sgdscope.claims.words import number, prose
 
 MISSING = "missing"  # no page judges it yet
 PAPERS = {
@@ -40,17 +41,6 @@ def verdicts_in(folder: Path) -> dict[str, Record]:
     for file in sorted(folder.glob("*/*.ipynb")):
         found |= verdicts_of(json.loads(file.read_text(encoding="utf-8")), file.relative_to(folder).with_suffix("").as_posix())
     return found
-
-
-def committed_file() -> Path:
-    """The committed record of the verdicts at paper scale."""
-    return paths.repository() / "results" / "verdicts.json"
-
-
-def committed_verdicts() -> dict[str, Record]:
-    """The verdicts at paper scale, by claim; empty where none is committed."""
-    file = committed_file()
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def write_committed(verdicts: Mapping[str, Record]) -> Path:
@@ -87,22 +77,29 @@ def summary_markdown(verdicts: Mapping[str, Record]) -> str:
 
 
 def summary_html(verdicts: Mapping[str, Record]) -> str:
-    """Counts by paper as stacked bars with their numbers."""
+    """Counts in words and by paper as stacked bars with their numbers."""
+    claims = list(load_ledger().values())
+    whole = count(verdicts, claims)
+    figures = "".join(
+        f'<li><b>{n}</b> <span class="sgd-key sgd-{verdict.replace(" ", "-")}"></span>{_said(verdict)}</li>'
+        for verdict, n in whole.items()
+        if n
+    )
     rows = []
     for paper, title in PAPERS.items():
-        claims = [claim for claim in load_ledger().values() if claim.paper == paper]
-        counted = count(verdicts, claims)
-        said = ", ".join(f"{n} {verdict if verdict != MISSING else 'without a page yet'}" for verdict, n in counted.items() if n)
+        of_paper = [claim for claim in claims if claim.paper == paper]
+        counted = count(verdicts, of_paper)
+        said = ", ".join(f"{n} {_said(verdict)}" for verdict, n in counted.items() if n)
         parts = "".join(
-            f'<span class="sgd-bar-part sgd-{verdict.replace(" ", "-")}" style="flex-grow:{n}" title="{n} {verdict}"></span>'
+            f'<span class="sgd-bar-part sgd-{verdict.replace(" ", "-")}" style="flex-grow:{n}" title="{n} {_said(verdict)}"></span>'
             for verdict, n in counted.items()
             if n
         )
         rows.append(
-            f'<div class="sgd-bar-row"><div class="sgd-bar-label">{escape(title)} <span>{len(claims)} claims</span></div>'
+            f'<div class="sgd-bar-row"><div class="sgd-bar-label">{escape(title)} <span>{len(of_paper)} claims</span></div>'
             f'<div class="sgd-bar" role="img" aria-label="{escape(title)}: {said}">{parts}</div><div class="sgd-bar-said">{said}</div></div>'
         )
-    return f'<div class="sgd-bars">{"".join(rows)}</div>\n'
+    return f'<ul class="sgd-totals"><li><b>{len(claims)}</b> claims</li>{figures}</ul><div class="sgd-bars">{"".join(rows)}</div>\n'
 
 
 def table_html(
@@ -114,7 +111,7 @@ def table_html(
     *,
     says: str = "what the paper says",
 ) -> str:
-    """All claims with the paper's numbers, ours at paper scale, ours in this build, and a link to the page.
+    """All claims with the paper's numbers, ours at paper scale, ours in this build, and a link to the page; those without a page folded away.
 
     Args:
         claims: the rows.
@@ -124,47 +121,68 @@ def table_html(
         up: path from the showing document to the root of the book, for links.
         says: heading of the second column.
     """
-    rows = "".join(_row(claim, here.get(claim.id), committed.get(claim.id), up) for claim in claims)
+    claims = list(claims)
+    waiting = [claim for claim in claims if not (claim.rule or claim.id in here or claim.id in committed)]
+    judged = [claim for claim in claims if claim not in waiting]
+    ours = ["ours, paper scale", f"ours, this build ({scale})"]
+    shown = _table(judged, says, ours, lambda claim: _judged(claim, here.get(claim.id), committed.get(claim.id), up)) if judged else ""
+    if not waiting:
+        return shown + "\n"
     return (
-        '<div class="sgd-table-wrap"><table class="sgd-table sgd-scorecard"><thead><tr><th>claim</th><th>' + escape(says) + "</th>"
-        f"<th>paper's numbers</th><th>paper scale</th><th>this build ({escape(scale)})</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+        f'{shown}<details class="sgd-waiting"><summary>{len(waiting)} {"claim" if len(waiting) == 1 else "claims"} without a page yet</summary>'
+        f"{_table(waiting, says, [], lambda claim: (MISSING, escape(claim.id), ''))}</details>\n"
     )
 
 
-def _row(claim: Claim, here: Record | None, committed: Record | None, up: str) -> str:
-    """One claim of the scorecard."""
-    page = (here or committed or {}).get("page")
-    otherwise = "not run yet" if claim.rule else "no page yet"
-    link = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
-    return (
-        f'<tr id="score-{escape(claim.id)}"><td><code>{link}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td>'
-        f"<td>{escape(claim.says)}</td><td data-label='paper'>{escape(_values(claim.values))}</td>"
-        f"<td data-label='paper scale'>{_verdict(committed, otherwise)}</td><td data-label='this build'>{_verdict(here, otherwise)}</td></tr>"
-    )
+def _said(verdict: str) -> str:
+    """A verdict, or its absence, in words."""
+    return verdict if verdict != MISSING else "without a page yet"
 
 
-def _verdict(record: Record | None, otherwise: str) -> str:
+def _table(claims: list[Claim], says: str, ours: list[str], shown: Callable[[Claim], tuple[str, str, str]]) -> str:
+    """A table of claims; the paper's numbers have a column if there are any.
+
+    Args:
+        claims: the rows.
+        says: heading of the second column.
+        ours: headings of the last columns.
+        shown: verdict, name and the cells of the last columns of a claim.
+    """
+    numbers = any(claim.values for claim in claims)
+    rows = []
+    for claim in claims:
+        verdict, name, cells = shown(claim)
+        rows.append(
+            f'<tr id="score-{escape(claim.id)}" data-verdict="{escape(verdict)}">'
+            f'<td><code>{name}</code><br><span class="sgd-claim-where">{escape(claim.where)}</span></td><td>{prose(claim.says)}</td>'
+            + (f'<td class="sgd-printed" data-label="printed">{printed(claim)}</td>' if numbers else "")
+            + f"{cells}</tr>"
+        )
+    head = f"<th>claim</th><th>{escape(says)}</th>" + ('<th class="sgd-printed">printed</th>' if numbers else "")
+    head += "".join(f'<th class="sgd-ours">{escape(name)}</th>' for name in ours)
+    return f'<div class="sgd-table-wrap"><table class="sgd-scorecard"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _judged(claim: Claim, here: Record | None, committed: Record | None, up: str) -> tuple[str, str, str]:
+    """Verdict, name and cells of a claim that has a rule; its name links to its page, if one has judged it."""
+    record = here or committed or {}
+    page = record.get("page")
+    name = f'<a href="{up}notebooks/{escape(page)}.html#claim-{escape(claim.id)}">{escape(claim.id)}</a>' if page else escape(claim.id)
+    cells = f'<td data-label="paper scale">{_verdict(committed)}</td><td data-label="this build">{_verdict(here)}</td>'
+    return record.get("verdict", "not run"), name, cells
+
+
+def _verdict(record: Record | None) -> str:
     """A verdict with its measured numbers, or why there is none."""
     if record is None:
-        return f'<span class="sgd-badge sgd-missing-verdict">{otherwise}</span>'
-    numbers = [number(part["value"]) for part in record["parts"] if part["value"] is not None] if record["verdict"] != "not run" else []
+        return '<span class="sgd-badge sgd-missing-verdict">not run yet</span>'
     reason = f'<br><span class="sgd-detail">{escape(record["reason"])}</span>' if record["reason"] else ""
-    return badge(record["verdict"]) + reason + (f'<br><span class="sgd-detail">{"; ".join(numbers)}</span>' if numbers else "")
-
-
-def _values(values: Mapping[str, Any]) -> str:
-    """The paper's numbers in words, shortened."""
-    text = "; ".join(f"{_words(name)}: {_words(value)}" for name, value in values.items())
-    return text if len(text) <= 160 else text[:157] + "…"
-
-
-def _words(value: Any) -> str:
-    """A value of the ledger without brackets and underscores."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(name)} {_words(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return "none" if value is None else str(value).replace("_", " ")
+    if record["verdict"] == "not run":
+        return badge(record["verdict"]) + reason
+    numbers = "; ".join(number(part["value"]) for part in record["parts"] if part["value"] is not None)
+    met = f"{sum(part['met'] for part in record['parts'])} of {len(record['parts'])} met"
+    told = f"{met}: {numbers}" if numbers else met
+    return f'{badge(record["verdict"])}{reason}<br><span class="sgd-detail">{told}</span>'
 
 
 def _counts_row(title: str, claims: int, counted: Mapping[str, int]) -> str:

@@ -87,8 +87,8 @@ def show(drawing: Figure | Missing, *, name: str, alt: str, numbers: pd.DataFram
         raise InvalidInput(f"the numbers behind figure {name!r} take {len(csv):,} bytes as CSV, over {NUMBERS_LIMIT:,}: summarise them.")
     link = f"data:text/csv;base64,{base64.b64encode(csv).decode()}"
     return Shown(
-        f'<div class="sgd-figure">{to_svg(drawing, name, alt)}'
-        f'<p class="sgd-download"><a download="{name}.csv" href="{link}">Numbers of this figure (CSV, {len(numbers)} rows)</a></p></div>',
+        f'<div class="sgd-figure"><div class="sgd-drawing">{to_svg(drawing, name, alt)}</div>'
+        f'<p class="sgd-download"><a download="{name}.csv" href="{link}">Numbers (CSV, {len(numbers):,} rows)</a></p></div>',
         alt,
     )
 
@@ -105,5 +105,8 @@ def to_svg(drawing: Figure, name: str, alt: str) -> str:
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     width, height = (float(value) * 4 / 3 for value in re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups())  # 96 dpi
-    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'width="{width:.0f}" height="{height:.0f}"', svg, count=1)
+    size = (
+        f'width="{width:.0f}" height="{height:.0f}" style="--sgd-width: {width:.0f}px"'  # the page's style sheet needs the width on phones
+    )
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', size, svg, count=1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt, quote=True)}"', 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.models.examples import Examples, call
 from sgdscope.models.losses import losses_of
 
@@ -137,7 +137,7 @@ def check_finite(uses: list[Use]) -> None:
     sums = [(use.layer, gradient.sum()) for use in uses for gradient in use.gradients if gradient is not None]
     if sums and not torch.isfinite(torch.stack([total for _, total in sums])).all():
         layer = next(name for name, total in reversed(sums) if not torch.isfinite(total))
-        raise InvalidInput(
+        raise NotFinite(
             f"gradients must be finite; NaN or infinite values came at the output of layer {layer!r} though the losses are finite. "
             "Look for sqrt, norm or log at zero behind it, or for an overflow."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
 from sgdscope.gradients.factors import Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
@@ -244,7 +244,7 @@ class Transposed:
 
 def _finite(result: Tensor, what: str) -> Tensor:
     if not torch.isfinite(result).all():
-        raise InvalidInput(
+        raise NotFinite(
             f"{what} must be finite; NaN or infinite values came out of finite losses. Gradients overflow: use float64 or a smaller loss."
         )
     return result

@@ -60,29 +60,33 @@ def build(
 
     Raises:
         NotFound: an unknown name; the message lists the valid ones.
-        InvalidInput: an unknown option, a shape the network cannot take, a seed or a number of classes out of range.
+        InvalidInput: an unknown option or one of the wrong type, a shape the network cannot take, a seed or a number of classes out of range.
 
     >>> sum(parameter.numel() for parameter in build("lenet", seed=0).parameters())
     61706
     """
-    if name not in _MODELS:
+    if not isinstance(name, str) or name not in _MODELS:
         raise unknown_name("model", str(name), names())
     constructor, default_shape = _MODELS[name]
-    valid = [key for key in inspect.signature(constructor).parameters if key not in ("in_shape", "num_classes")]
+    valid = {
+        key: value.default for key, value in inspect.signature(constructor).parameters.items() if key not in ("in_shape", "num_classes")
+    }
     if unknown := [key for key in options if key not in valid]:
-        takes = f"It takes {', '.join(valid)}." if valid else "It takes none."
-        raise InvalidInput(f"model {name!r} has no option {unknown[0]!r}. {takes}")
+        raise InvalidInput(f"model {name!r} has no option {unknown[0]!r}. It takes {', '.join(valid) or 'none'}.")
+    for key, value in options.items():
+        if isinstance(valid[key], bool) and not isinstance(value, bool):
+            raise InvalidInput(f"{key} must be True or False, got {value!r}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InvalidInput(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}.")
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
         raise InvalidInput(f"num_classes must be a whole number of at least 1, got {num_classes!r}.")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InvalidInput(f"dtype must be a floating type such as torch.float32, got {dtype!r}.")
-    shape = default_shape if in_shape is None else tuple(in_shape)
-    if not shape or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in shape):
+    shape = default_shape if in_shape is None else in_shape
+    if not isinstance(shape, tuple | list) or not shape or not all(type(side) is int and side > 0 for side in shape):
         raise InvalidInput(f"in_shape must be a tuple of positive whole numbers such as (1, 28, 28), got {in_shape!r}.")
     with seeded_initialisation(seed):
-        model = constructor(in_shape=shape, num_classes=num_classes, **options)
+        model = constructor(in_shape=tuple(shape), num_classes=num_classes, **options)
     return model.to(device=device, dtype=dtype)
 
 

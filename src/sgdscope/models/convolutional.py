@@ -39,6 +39,8 @@ def lenet(
         raise InvalidInput(f"pool must be 'max' or 'mean', got {pool!r}.")
     if padding is None:
         padding = 2 if min(height, width) < 32 else 0
+    if type(padding) is not int or padding < 0:
+        raise InvalidInput(f"padding must be a number of pixels, zero or more, got {padding!r}.")
     sides = [((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width)]
     if min(sides) < 1:
         raise InvalidInput(f"lenet has no pixel left after its convolutions: in_shape {in_shape} with padding {padding}. Use padding=2.")

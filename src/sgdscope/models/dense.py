@@ -18,14 +18,14 @@ def activation_named(name: str) -> nn.Module:
     Raises:
         NotFound: an unknown name.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise unknown_name("activation", str(name), ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 
 def _widths(hidden: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(hidden, (str, int)) or not all(isinstance(width, int) and not isinstance(width, bool) and width > 0 for width in hidden):
-        raise InvalidInput(f"hidden must be a sequence of positive widths such as (300, 100), got {hidden!r}.")
+    if not isinstance(hidden, tuple | list) or not all(type(width) is int and width > 0 for width in hidden):
+        raise InvalidInput(f"hidden must be a tuple of positive widths such as (300, 100), got {hidden!r}.")
     return tuple(hidden)
 
 

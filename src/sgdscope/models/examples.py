@@ -30,24 +30,25 @@ def leaves(examples: Examples, name: str = "x") -> Iterator[tuple[str, Tensor]]:
 
 
 def take(examples: Examples, index: slice | Tensor) -> Examples:
-    """The examples of a slice (views) or of an index tensor (copies)."""
+    """The examples of a slice (views) or of a tensor of indices (copies)."""
     if isinstance(examples, Tensor):
-        return examples[index]
+        return examples[index] if isinstance(index, slice) else examples.index_select(0, index)
     return {key: take(value, index) for key, value in examples.items()}
 
 
-def num_examples(examples: Examples, name: str = "x") -> int:
+def num_examples(x: Examples, y: Examples | None = None) -> int:
     """N, the common length of all tensors along their first axis.
 
     Raises:
         InvalidInput: no tensors, no examples, or tensors of several lengths.
+
+    >>> num_examples({"tokens": torch.zeros(3, 7), "lengths": torch.zeros(3)})
+    3
     """
-    return _number(list(leaves(examples, name)))
-
-
-def _number(tensors: list[tuple[str, Tensor]]) -> int:
-    if not any(name.startswith("x") for name, _ in tensors):
+    tensors = list(leaves(x, "x"))
+    if not tensors:
         raise InvalidInput("x must hold at least one tensor; an empty dict came.")
+    tensors += [] if y is None else leaves(y, "y")
     sizes = {name: tensor.shape[0] if tensor.dim() else None for name, tensor in tensors}
     if None in sizes.values():
         without = next(name for name, size in sizes.items() if size is None)
@@ -74,11 +75,11 @@ def call(model: nn.Module, x: Examples) -> object:
     """
     try:
         return model(**x) if isinstance(x, Mapping) else model(x)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         whole = [f"{name} is {tensor.dtype}" for name, tensor in leaves(x, "x") if not tensor.is_floating_point()]
-        if whole and "dtype" in str(error) or "same type" in str(error) or "scalar type" in str(error):
+        if whole and any(words in str(error) for words in ("type", "not implemented for")):  # "same dtype", "scalar type", "for 'Long'"
             raise InvalidInput(
-                f"x must have the dtype that the model takes; {', '.join(whole) or 'its dtypes'} and the model fails: {error} "
+                f"x must have the dtype that the model takes; {', '.join(whole)} and the model fails: {error} "
                 "Convert integers with x.float() (token ids belong into an Embedding)."
             ) from error
         raise
@@ -91,11 +92,11 @@ def check_examples(model: nn.Module, x: Examples, y: Examples) -> int:
         InvalidInput: empty data, different numbers of examples, NaN or infinite values, mixed devices or floating dtypes.
     """
     tensors = [*leaves(x, "x"), *leaves(y, "y")]
-    number = _number(tensors)
+    number = num_examples(x, y)
     _check_kinds(model, tensors)
     for name, tensor in tensors:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum()) if tensor.dim() > 1 else int((~torch.isfinite(tensor)).sum())
+            bad = int((~torch.isfinite(tensor)).reshape(number, -1).any(1).sum())
             raise InvalidInput(f"{name} must be finite; {bad} of {number} examples hold NaN or infinite values. Drop or mend them.")
     return number
 

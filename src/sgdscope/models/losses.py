@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, NotFinite, unknown_name
 
 LossFunction: TypeAlias = Callable[[object, object], Tensor]
 """``(outputs, y) -> (N,)`` losses of single examples."""
@@ -129,7 +129,8 @@ def check_losses(losses: object, num_examples: int, *, finite: bool = True) -> T
     """``losses`` themselves, if they are (N,) floating numbers, finite ones unless ``finite=False``.
 
     Raises:
-        InvalidInput: another shape, dtype or value.
+        InvalidInput: another shape or dtype.
+        NotFinite: NaN or infinite ones.
     """
     if not isinstance(losses, Tensor) or losses.shape != (num_examples,):
         raise InvalidInput(
@@ -140,7 +141,7 @@ def check_losses(losses: object, num_examples: int, *, finite: bool = True) -> T
         raise InvalidInput(f"losses must be floating-point numbers; {losses.dtype} came. An accuracy has no gradient.")
     bad = ~torch.isfinite(losses.detach()) if finite else torch.zeros(())
     if bad.any():
-        raise InvalidInput(f"losses must be finite; {int(bad.sum())} of {num_examples} are NaN or infinite. Has the training diverged?")
+        raise NotFinite(f"losses must be finite; {int(bad.sum())} of {num_examples} are NaN or infinite. Has the training diverged?")
     return losses
 
 

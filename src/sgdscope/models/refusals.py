@@ -52,6 +52,13 @@ def largest(outputs: object) -> float:
     return max((float(tensor.abs().max()) for tensor in tensors if tensor.numel()), default=0.0)
 
 
+def dropped_share(module: nn.Module) -> float:
+    """Share of its values that a module by itself drops at random in training mode; 0 for none."""
+    share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)  # recurrent layers, attention
+    between_layers = isinstance(module, nn.RNNBase) and module.num_layers == 1  # of which there is one: nothing is dropped
+    return float(share) if isinstance(share, float | int) and not between_layers else 0.0
+
+
 def check_modules(model: nn.Module) -> None:
     """Refuses modules whose mode makes per-example gradients meaningless, and models without trainable parameters.
 
@@ -84,8 +91,8 @@ def _check(name: str, module: nn.Module) -> None:
             )
         if module.training and module.track_running_stats:
             raise InvalidInput(f"layers must not change while they are measured; {where} updates running statistics. Call model.eval().")
-    share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
-    if module.training and isinstance(share, float | int) and share > 0 and not (isinstance(module, nn.RNNBase) and module.num_layers == 1):
+    share = dropped_share(module)
+    if module.training and share > 0:
         raise InvalidInput(
             f"the loss must be a fixed function of the parameters; {where} drops a random share of {share:g} in training mode. "
             "Call model.eval(), or set the share to 0."

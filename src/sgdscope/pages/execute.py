@@ -16,6 +16,7 @@ from traitlets.config import Config
 from sgdscope import paths
 from sgdscope.errors import SgdscopeError
 from sgdscope.pages.page import Page
+from sgdscope.pages.table import parameters_markdown
 from sgdscope.runs import progress
 
 
@@ -91,23 +92,19 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
         os.environ |= {name: value for name, value in before.items() if value is not None}
     executed = nbformat.read(output, as_version=4)
     executed.metadata["sgdscope"]["cpu_seconds"] = _children_cpu() - used
-    if changed:
-        _show_values_in_force(executed, page, values)
+    _show_parameters(executed, page, values)
     nbformat.write(executed, output)
     return output
 
 
-def _show_values_in_force(notebook: nbformat.NotebookNode, page: Page, values: dict[str, Any]) -> None:
-    """Take the injected cell off the page (it stays in the file, for nbval) and show all values in force in the parameters cell's place."""
+def _show_parameters(notebook: nbformat.NotebookNode, page: Page, values: dict[str, Any]) -> None:
+    """Put a table of all values in force in the place of the parameters cell, which stays in the file (nbval needs it) and off the page."""
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags or "parameters" in tags:
             cell.metadata["tags"] = [*tags, "remove-cell"]
-    at = next(i for i, cell in enumerate(notebook.cells) if "injected-parameters" in cell.metadata.get("tags", []))
-    lines = [
-        f"{name} = {values[name]!r}" + (f"  # {parameter.says}" if parameter.says else "") for name, parameter in page.parameters.items()
-    ]
-    notebook.cells.insert(at, nbformat.v4.new_markdown_cell("```python\n" + "\n".join(lines).replace("```", "") + "\n```"))
+    at = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells.insert(at, nbformat.v4.new_markdown_cell(parameters_markdown(page, values)))
 
 
 def _children_cpu() -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sgdscope import paths
 from sgdscope.claims import scorecard
-from sgdscope.claims.ledger import load_ledger
+from sgdscope.claims.card import claim_card
+from sgdscope.claims.ledger import Claim, load_ledger
 from sgdscope.pages.page import Page, all_pages
 
 LANDING = ("break_even/01_model", "fig-phase-diagram")  # page and figure shown on the landing page
@@ -33,10 +34,12 @@ def fragments(scale: str, notebooks: Path) -> dict[str, str]:
     errata = [claim for claim in claims if claim.kind == "erratum" and (claim.id in here or claim.id in committed)]
     parts = {
         "scorecard_summary": scorecard.summary_html(committed),
-        "scorecard_table": _by_paper(lambda paper: scorecard.table_html(_of(claims, paper), here, committed, scale, "../")),
+        "scorecard_table": _html('<div class="sgd-filter" hidden></div>\n')
+        + _by_paper(lambda paper: scorecard.table_html(_of(claims, paper), here, committed, scale, "../")),
         "errata_table": _html(scorecard.table_html(errata, here, committed, scale, "../", says="the slip (reproduced: it is real)")),
         "pages": _html(status_table(notebooks)),
         "landing_figure": _html(landing_figure(notebooks)),
+        "example_card": _html(example_card() + "\n"),
     }
     parts["scorecard_summary"] = _html(parts["scorecard_summary"])
     for paper in scorecard.PAPERS:
@@ -62,7 +65,7 @@ def status_table(notebooks: Path) -> str:
         else:
             rows.append(f"<tr><td>{escape(page.title)}</td><td>not executed</td><td>–</td><td>–</td><td>–</td></tr>")
     return (
-        '<div class="sgd-table-wrap"><table class="sgd-table"><thead><tr><th>page</th><th>scale</th><th>CPU time (s)</th><th>wall time (s)</th>'
+        '<div class="sgd-table-wrap"><table><thead><tr><th>page</th><th>scale</th><th>CPU time (s)</th><th>wall time (s)</th>'
         f"<th>claims judged</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
     )
 
@@ -83,6 +86,27 @@ def landing_figure(notebooks: Path) -> str:
     return (
         f'<div class="sgd-missing"><strong>Not computed.</strong> The figure of {escape(Page(name).name)} is missing in this build.</div>\n'
     )
+
+
+def example_card() -> str:
+    """A made-up claim card, for the page that explains them."""
+    says = "Doubling the batch halves the variance of the mini-batch gradient, and training gets there in fewer steps."
+    claim = Claim("example", "synthesis", "Sec. 0", "statement", says, show="", values={"ratio": 0.5}, rule=())
+    identity = {"name": "ratio", "kind": "identity", "measures": "difference of the ratio of variances from 1/2", "bound": "at most 1e-10"}
+    direction = {"name": "steps", "kind": "direction", "measures": "steps saved", "bound": "positive, 95% interval"}
+    parts = [
+        {**identity, "met": True, "value": 3.1e-16, "interval": None, "seeds": 0, "detail": "40 batches"},
+        {**direction, "met": False, "value": 12.0, "interval": (-9.0, 33.0), "seeds": 5, "detail": ""},
+    ]
+    stored = {
+        "parts": [
+            {**parts[0], "value": 4.4e-16, "detail": "400 batches"},
+            {**parts[1], "met": True, "value": 15.2, "interval": (8.1, 22.0), "seeds": 20},
+        ]
+    }
+    note = "In this build the interval over five seeds includes zero, so the second part is not met."
+    facts = {"data": "fashion_mnist (shipped subset)", "scale": "quick", "runs": "10 runs of this source", "seeds": 5}
+    return claim_card(claim, {"verdict": "partly", "reason": "", "parts": parts, "note": note, **facts}, stored)
 
 
 def _of(claims: list, paper: str) -> list:

@@ -4,5 +4,6 @@ from sgdscope.runs.collect import MissingRun, collect, get
 from sgdscope.runs.compute import groups
 from sgdscope.runs.files import Damaged, Result, StoreError
 from sgdscope.runs.run import Run, run, run_of
+from sgdscope.runs.store import checkpoint
 
-__all__ = ["Damaged", "MissingRun", "Result", "Run", "StoreError", "collect", "get", "groups", "run", "run_of"]
+__all__ = ["Damaged", "MissingRun", "Result", "Run", "StoreError", "checkpoint", "collect", "get", "groups", "run", "run_of"]

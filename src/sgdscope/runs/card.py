@@ -12,6 +12,8 @@ from html import escape
 from sgdscope.runs.collect import collected
 from sgdscope.runs.provenance import present_commit, versions
 
+SHOWN = ("scale", "runs", "run time", "device", "again")  # what stands open; the rest is a click away
+
 
 @dataclass(frozen=True)
 class Card:
@@ -20,11 +22,21 @@ class Card:
     facts: dict[str, str]
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in self.facts.items())
-        return f'<div class="sgd-provenance"><p class="sgd-provenance-head">Provenance</p><dl>{rows}</dl></div>'
+        rows = {name: f"<dt>{escape(name)}</dt><dd>{_value(value)}</dd>" for name, value in self.facts.items()}
+        shown = "".join(rows[name] for name in SHOWN if name in rows)
+        folded = "".join(row for name, row in rows.items() if name not in SHOWN)
+        return (
+            f'<div class="sgd-provenance"><dl>{shown}</dl>'
+            f"<details><summary>Parameters, sources, versions, other scales</summary><dl>{folded}</dl></details></div>"
+        )
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}: {value}" for name, value in self.facts.items())
+
+
+def _value(value: str) -> str:
+    """A fact as HTML; commands as code."""
+    return f"<code>{escape(value)}</code>" if value.startswith("sgdscope ") else escape(value)
 
 
 def provenance_card() -> Card:

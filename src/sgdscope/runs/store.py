@@ -18,7 +18,7 @@ from sgdscope.runs.configuration import canonical, same_run
 from sgdscope.runs.files import Damaged, Result, StoreError
 from sgdscope.runs.progress import say
 from sgdscope.runs.provenance import Provenance
-from sgdscope.runs.run import Run
+from sgdscope.runs.run import Run, run_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,15 @@ def results_file(run: Run, key: str) -> Path | None:
         return paths.repository() / "results" / run.name / f"{key}.parquet"
     except NotFound:
         return None
+
+
+def checkpoint(config: Any) -> Path:
+    """Where a long run of this configuration keeps what it needs to go on after an interruption (`sgdscope.training.train` takes it).
+
+    The place depends on the source too, so that other source does not go on from it. Storing the run removes the file.
+    """
+    run = run_of(config)
+    return paths.store() / "checkpoints" / run.name / f"{run.key(config)}.{run.fingerprint()}.safetensors"
 
 
 def all_files(function: str) -> list[Path]:
@@ -136,6 +145,8 @@ def save(run: Run, config: Any, result: Result, provenance: Provenance) -> Store
     about = {"function": run.name, "version": run.version, "config": canonical(config), "provenance": provenance.as_dict()}
     file = local_file(run, run.key(config))
     files.write(file, result, about)
+    for left_over in checkpoint(config).parent.glob(f"{run.key(config)}.*"):
+        left_over.unlink(missing_ok=True)
     return _read(file, run, config, "computed")
 
 

@@ -6,6 +6,8 @@
 | gated linear unit | forward mode twice raises |
 | LSTM, GRU, RNN | forward mode raises on oneDNN and cuDNN; backward twice raises on cuDNN |
 | scaled dot-product attention | forward mode and backward twice raise on flash and memory-efficient kernels |
+| weight norm | forward mode raises; backward twice takes the norm as constant, silently |
+| embedding | forward mode differentiates in the row of ``padding_idx``, which autograd takes as constant |
 
 `COMPOSITES` maps the name of a torch function to its plain form. The plain forms hold no in-place operation and no choice by type, so
 that they run on tensors, on `torch.func` duals and on Taylor series alike.
@@ -15,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 
@@ -32,6 +35,13 @@ def layer_norm(
     output = centred * torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
     output = output if weight is None else output * weight
     return output if bias is None else output + bias
+
+
+def rms_norm(input: Tensor, normalized_shape: list[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """`torch.nn.functional.rms_norm`."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    output = input * torch.rsqrt((input * input).mean(axes, keepdim=True) + (torch.finfo(input.dtype).eps if eps is None else eps))
+    return output if weight is None else output * weight
 
 
 def instance_norm(
@@ -59,6 +69,20 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     """`torch.nn.functional.glu`."""
     value, gate = input.chunk(2, dim)
     return value * torch.sigmoid(gate)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """The weight of `torch.nn.utils.parametrizations.weight_norm`: ``g v / |v|``, norms over all axes but ``dim``."""
+    axes = [axis for axis in range(v.dim()) if axis != dim]
+    return v * (g * torch.rsqrt((v * v).sum(axes, keepdim=True)))
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, *settings: object, **named: object) -> Tensor:
+    """`torch.nn.functional.embedding`."""
+    rows = F.embedding(input, weight, None, *settings, **named)
+    if padding_idx is None:
+        return rows
+    return torch.where((input == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)
 
 
 def scaled_dot_product_attention(
@@ -140,8 +164,11 @@ def _recurrent(step: Callable, fused: Callable) -> Callable:
 
 COMPOSITES: dict[str, Callable] = {
     "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
     "instance_norm": instance_norm,
     "glu": glu,
+    "embedding": embedding,
+    "_weight_norm": weight_norm,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "lstm": _recurrent(_lstm_step, torch._VF.lstm),
     "gru": _recurrent(_gru_step, torch._VF.gru),
@@ -163,11 +190,15 @@ class _Replace(TorchFunctionMode):
 
 @contextmanager
 def composite_forms(names: tuple[str, ...] = tuple(COMPOSITES)) -> Iterator[None]:
-    """Runs the named torch functions by their plain forms, and attention modules without their fused inference path."""
+    """Runs the named torch functions by their plain forms, and attention modules without their fused inference path.
+
+    What a function of Python calls, as `torch.nn.functional.multi_head_attention_forward` its attention, is out of reach of a mode: there
+    PyTorch's own kernel of plain operations is chosen.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _Replace(names):
+        with sdpa_kernel(SDPBackend.MATH) if "scaled_dot_product_attention" in names else nullcontext(), _Replace(names):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -175,7 +206,7 @@ def composite_forms(names: tuple[str, ...] = tuple(COMPOSITES)) -> Iterator[None
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """What backward twice needs: attention written out, and recurrences on a GPU; the other fused layers are right, and faster."""
+    """What backward twice needs: attention, weight norm, and recurrences on a GPU; the other fused layers are right, and faster."""
     recurrent = ("lstm", "gru", "rnn_tanh", "rnn_relu") if torch.cuda.is_available() else ()
-    with composite_forms(("scaled_dot_product_attention", *recurrent)):
+    with composite_forms(("scaled_dot_product_attention", "_weight_norm", *recurrent)):
         yield

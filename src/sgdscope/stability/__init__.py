@@ -1,4 +1,4 @@
-"""Stability of SGD along the top direction: break-even theory, exact and simulated, in one dimension and in least squares."""
+"""Stability of SGD along the top direction: break-even theory, exact and simulated; its measurement on models, and where a run crosses."""
 
 from sgdscope.stability.all_directions import Eigenvalue, critical_learning_rate_all_directions, spectral_radius
 from sgdscope.stability.almost_sure import almost_sure_exponent, almost_sure_exponent_estimate, two_point_exponent
@@ -10,6 +10,8 @@ from sgdscope.stability.covariance import (
     mean_outer_product,
     smallest_non_zero,
 )
+from sgdscope.stability.detection import BreakEvenPoint, break_even_point
+from sgdscope.stability.directional_curvature import directional_curvature
 from sgdscope.stability.early_training import EarlyTraining, equation_3_lhs, reversed_order, simulate_early_training
 from sgdscope.stability.enumeration import gradient_noise, gradient_noise_closed_form, second_moment_factor, two_point_curvatures
 from sgdscope.stability.least_squares import LeastSquares, SecondMoments, exact_second_moments, second_moment_step
@@ -26,6 +28,7 @@ from sgdscope.stability.tiny_network import Architecture, BreakEvenRun, train_ti
 
 __all__ = [
     "Architecture",
+    "BreakEvenPoint",
     "BreakEvenRun",
     "EarlyTraining",
     "Eigenvalue",
@@ -36,10 +39,12 @@ __all__ = [
     "all_batches",
     "almost_sure_exponent",
     "almost_sure_exponent_estimate",
+    "break_even_point",
     "covariance_rank",
     "critical_learning_rate",
     "critical_learning_rate_all_directions",
     "critical_sharpness",
+    "directional_curvature",
     "equation_3_lhs",
     "exact_second_moments",
     "gradient_covariance",

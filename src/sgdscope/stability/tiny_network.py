@@ -26,6 +26,7 @@ from torch.func import grad, jvp, vmap
 from sgdscope.errors import InvalidInput
 from sgdscope.stability.batches import random_batches
 from sgdscope.stability.checks import Number, count, non_negative, vector, whole_sizes
+from sgdscope.stability.detection import break_even_point
 from sgdscope.stability.lanczos import largest_eigenpairs
 from sgdscope.stability.theory import left_side
 
@@ -72,7 +73,7 @@ class BreakEvenRun:
         seed: of initialisation and mini-batches.
         table: name to (probes,) tensor, for the names in `COLUMNS`. NaN after a divergence.
         status: ``"crossed"``, ``"not crossed"`` within the steps, ``"started unstable"``, or ``"diverged"`` before a crossing.
-        step: where the left side of Eq. 1 first reaches 1, between two probes (see `_run`); NaN where it does not.
+        step: where the left side of Eq. 1 first reaches 1, between two probes (see `break_even_point`); NaN where it does not.
         sharpness: lambda_H there by the same interpolation, which makes it 2 / eta for the full batch by construction; NaN likewise.
         sharpness_after: lambda_H as measured at the first probe at or past that point, not interpolated; NaN likewise.
         diverged_at: first probed step with a loss that is not finite, or -1.
@@ -209,22 +210,5 @@ def _covariance_product(rows: Tensor, v: Tensor) -> Tensor:
 
 
 def _run(setting: tuple[float, int, int], table: dict[str, Tensor]) -> BreakEvenRun:
-    """The break-even point: the first probe with a left side of at least 1, and the interpolation from the probe before.
-
-    Linear in ``(left side - 1) / lambda``, which is ``eta^2 (lambda - 2/eta + s^2 c / lambda)``: the left side itself is quadratic in
-    lambda, and interpolating it would put the full batch below 2 / eta by as much as a mini-batch lies below it.
-    """
-    left, steps, sharpness = table["left_side"], table["step"], table["sharpness"]
-    past, dead = (left >= 1).nonzero(), torch.isnan(left).nonzero()
-    diverged_at = int(steps[dead[0, 0]]) if len(dead) else -1
-    status, at, level, measured = ("diverged" if len(dead) else "not crossed"), *[float("nan")] * 3
-    if len(past) and past[0, 0] == 0:
-        status = "started unstable"
-    elif len(past):
-        status, after = "crossed", int(past[0, 0])
-        gap = (left[after - 1 : after + 1] - 1) / sharpness[after - 1 : after + 1]
-        share = (gap[0] / (gap[0] - gap[1])).clamp(0, 1)
-        measured = float(sharpness[after])
-        at = float(torch.lerp(steps[after - 1], steps[after], share))
-        level = float(torch.lerp(sharpness[after - 1], sharpness[after], share))
-    return BreakEvenRun(*setting, table, status, at, level, measured, diverged_at)
+    point = break_even_point(table["step"], table["left_side"], table["sharpness"])
+    return BreakEvenRun(*setting, table, point.status, point.step, point.sharpness, point.sharpness_after, point.diverged_at)

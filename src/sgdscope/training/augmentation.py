@@ -25,10 +25,13 @@ def random_crop_and_flip(x: Tensor, generator: torch.Generator, *, padding: int 
         padding: largest shift in pixels.
 
     Raises:
-        InvalidInput: not images.
+        InvalidInput: not images, or a padding that is no whole number.
     """
-    if x.dim() != 4:
-        raise InvalidInput(f"random_crop_and_flip takes images (N, C, H, W), got shape {tuple(x.shape)}.")
+    if not isinstance(x, Tensor) or x.dim() != 4:
+        came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise InvalidInput(f"random_crop_and_flip takes images (N, C, H, W), got {came}.")
+    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        raise InvalidInput(f"padding must be a whole number that is not negative, got {padding!r}.")
     count, channels, height, width = x.shape
     shift = torch.randint(2 * padding + 1, (count, 2), generator=generator)
     mirrored = torch.randint(2, (count, 1), generator=generator).bool()

@@ -29,7 +29,7 @@ class Batches:
         device: of the indices handed out.
 
     Raises:
-        InvalidInput: a batch size out of range.
+        InvalidInput: a batch size out of range, or no CPU generator.
         NotFound: an unknown sampling.
     """
 
@@ -47,6 +47,8 @@ class Batches:
             raise unknown_name("sampling", str(sampling), SAMPLINGS)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= num_examples:
             raise InvalidInput(f"batch_size must be a whole number from 1 to the {num_examples} examples, got {batch_size!r}.")
+        if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+            raise InvalidInput(f"generator must be a torch.Generator on the CPU, got {generator!r}.")
         self.num_examples, self.batch_size, self.sampling, self.drop_last = num_examples, batch_size, sampling, drop_last
         self.generator, self.device = generator, torch.device(device)
         self._order = torch.empty(0, dtype=torch.int64)  # (N,) of the present pass, on the CPU
@@ -55,10 +57,14 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches a pass: a whole number for ``epochs``, N / B for draws."""
+        """How many batches make a pass; a whole number for ``epochs``, N / B for draws."""
         if self.sampling != "epochs":
             return self.num_examples / self.batch_size
         return self.num_examples // self.batch_size if self.drop_last else ceil(self.num_examples / self.batch_size)
+
+    def epoch(self, step: int) -> float:
+        """Passes through the data made by ``step`` batches, to the last bit where it is a whole number."""
+        return step / self.steps_per_epoch if self.sampling == "epochs" else step * self.batch_size / self.num_examples
 
     def next(self) -> Tensor:
         """Indices (B,) of the next batch; fewer at the end of a pass without ``drop_last``."""

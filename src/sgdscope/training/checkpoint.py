@@ -15,20 +15,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sgdscope.data.cache import digest
-from sgdscope.errors import SgdscopeError
+from sgdscope.errors import InvalidInput, SgdscopeError
 
 FORMAT = 1
 
 
 class CheckpointError(SgdscopeError, OSError):
-    """A checkpoint could not be written."""
+    """A checkpoint could not be written or read."""
 
 
 class Carried(Protocol):
     """Something whose state travels in the checkpoint, such as a collector of measurements or an estimator."""
 
     def state(self) -> dict[str, Any]:
-        """Tensors, numbers, texts, lists and dicts of them."""
+        """Tensors, numbers, texts, None, lists and dicts of them. Tensors come back on the CPU, tuples as lists."""
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `state`."""
@@ -39,11 +39,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old checkpoint stays.
+        InvalidInput: the state holds something else.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps({"format": FORMAT, "state": _encode(state, tensors)})
     checksum = hashlib.sha256((text + digest(tensors)).encode()).hexdigest()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(path.name + ".tmp")  # what a kill leaves is overwritten at the next saving
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata={"sgdscope": text, "checksum": checksum})
@@ -57,11 +58,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state; None if there is no file, or if it is damaged: then it is set aside as ``<name>.damaged`` with a warning."""
+    """The state; None if there is no file, or if it is damaged: then it is set aside as ``<name>.damaged`` with a warning.
+
+    Raises:
+        CheckpointError: what is there cannot be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
+        if "sgdscope" not in about:
+            raise ValueError("it is no checkpoint of a training run")
         text = about["sgdscope"]
         if about["checksum"] != hashlib.sha256((text + digest(tensors)).encode()).hexdigest():
             raise ValueError("its checksum does not match")
@@ -71,6 +78,8 @@ def load(path: Path) -> dict[str, Any] | None:
         return _decode(content["state"], tensors)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CheckpointError(f"could not read the checkpoint {path}: {error}. Give the path of a file.") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         aside = path.with_name(path.name + ".damaged")
         os.replace(path, aside)
@@ -86,9 +95,17 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()  # copies, since tied tensors share their memory
         return {"tensor": name}
     if isinstance(value, dict):
-        return {"dict": [[str(key), _encode(item, tensors)] for key, item in value.items()]}
+        return {"dict": [[_plain(key), _encode(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         return [_encode(item, tensors) for item in value]
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    if value is not None and not isinstance(value, str | int | float):
+        raise InvalidInput(
+            f"a state must consist of tensors, numbers, texts, None, lists and dicts; {type(value).__name__} came. Convert it."
+        )
     return value
 
 

@@ -1,17 +1,20 @@
-"""One check at the boundary: do a model, a loss and data fit each other?"""
+"""What `train` refuses: checked at the boundary, before anything is computed, and once more around the first step."""
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.examples import Examples, call, check_examples, take
+from sgdscope.models.examples import Examples, call, check_examples, device_of, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
 from sgdscope.models.parameters import trainable
-from sgdscope.training.evaluation import measuring
+from sgdscope.models.refusals import dropped_share
+from sgdscope.training.evaluation import chunks, measuring
+from sgdscope.training.run import Run
 
 
 def check_fit(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
@@ -30,53 +33,66 @@ def check_fit(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
     return count
 
 
-def check_settings(
-    model: nn.Module,
-    *,
-    momentum: float,
-    weight_decay: float,
-    mode: str,
-    gradient: object,
-    estimator: object,
-    augment: object,
-    loss_after: object,
-    largest_loss: float,
-    checkpoint_every: int,
-) -> None:
-    """Refuses settings of a training run that are out of range or exclude each other.
+def check_settings(run: Run) -> None:
+    """Refuses settings that are out of range or exclude each other; batches, schedules and SGD have checked their own.
 
     Raises:
         InvalidInput: says which and what to do.
     """
-    if not (isinstance(momentum, int | float) and 0 <= momentum < 1):
-        raise InvalidInput(f"momentum must be from 0 to below 1, got {momentum!r}.")
-    if not (isinstance(weight_decay, int | float) and 0 <= weight_decay < inf):
-        raise InvalidInput(f"weight_decay must be finite and not negative, got {weight_decay!r}.")
-    if mode not in ("train", "eval"):
-        raise InvalidInput(f"mode must be 'train' or 'eval', got {mode!r}.")
-    if not largest_loss > 0:
-        raise InvalidInput(f"largest_loss must be positive, got {largest_loss!r}.")
-    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int) or checkpoint_every < 1:
-        raise InvalidInput(f"checkpoint_every must be a whole number of at least 1, got {checkpoint_every!r}.")
-    if estimator is not None:
-        if gradient is not None:
-            raise InvalidInput("give a gradient (on the batch) or an estimator (on all data), not both.")
-        if augment is not None:
-            raise InvalidInput("an estimator draws its own examples; hand augment to the estimator.")
-        if loss_after:
-            raise InvalidInput("an estimator draws its own examples, so there is no batch whose loss_after could be taken; use full_loss.")
-        if not callable(getattr(estimator, "estimate", None)):
-            raise InvalidInput(f"an estimator has a method estimate(model, loss, x, y, generator=); {type(estimator).__name__} has none.")
-    if mode == "train" and (name := _active_dropout(model)):
+    if isinstance(run.seed, bool) or not isinstance(run.seed, int):
+        raise InvalidInput(f"seed must be a whole number, got {run.seed!r}.")
+    if run.mode not in ("train", "eval"):
+        raise InvalidInput(f"mode must be 'train' or 'eval', got {run.mode!r}.")
+    if not (isinstance(run.largest_loss, int | float) and run.largest_loss > 0):
+        raise InvalidInput(f"largest_loss must be positive, got {run.largest_loss!r}.")
+    chunks(run.batches.num_examples, run.chunk_size)
+    for name in ("augment", "gradient"):
+        if (value := getattr(run, name)) is not None and not callable(value):
+            raise InvalidInput(f"{name} must be a function, got {value!r}.")
+    for name in ("loss_after", "full_loss"):
+        if not isinstance(value := getattr(run, name), bool) and not callable(value):
+            raise InvalidInput(f"{name} must be True, False, or a function of the step, got {value!r}.")
+    for name, value in run.carry.items():
+        if not all(callable(getattr(value, method, None)) for method in ("state", "restore")):
+            raise InvalidInput(f"what is carried has methods state() and restore(state); {name!r}, {type(value).__name__}, lacks them.")
+    if run.estimator is not None:
+        _check_estimator(run)
+    for name, module in run.point.model.named_modules() if run.mode == "train" else ():
+        if dropped_share(module) > 0 or isinstance(module, nn.RReLU):
+            raise InvalidInput(
+                f"module {name or type(module).__name__!r} is random in training mode, by PyTorch's global generator, so the run could not be "
+                "repeated. Switch that off (p=0), use mode='eval', or train in your own loop and hand snapshots to the probes."
+            )
+
+
+def _check_estimator(run: Run) -> None:
+    if run.gradient is not None:
+        raise InvalidInput("give a gradient (on the batch) or an estimator (on all data), not both.")
+    if run.augment is not None:
+        raise InvalidInput("an estimator draws its own examples; hand augment to the estimator.")
+    if run.loss_after:
+        raise InvalidInput("an estimator draws its own examples, so there is no batch whose loss_after could be taken; use full_loss.")
+    if not callable(getattr(run.estimator, "estimate", None)):
+        raise InvalidInput(f"an estimator has a method estimate(model, loss, x, y, generator=); {type(run.estimator).__name__} has none.")
+
+
+@contextmanager
+def no_global_random_numbers(x: Examples) -> Iterator[None]:
+    """Refuses a step that draws from PyTorch's global generators: that of the CPU and that of the device of ``x``.
+
+    Raises:
+        InvalidInput: it did.
+    """
+
+    def states() -> list[torch.Tensor]:
+        device = device_of(x)
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+    before = states()
+    yield
+    if not all(torch.equal(old, new) for old, new in zip(before, states(), strict=True)):
         raise InvalidInput(
-            f"module {name} drops out at random from PyTorch's global generator, so the run could not be repeated. "
-            "Set its p to 0, or train in your own loop and hand snapshots to the probes."
+            "the first step drew from PyTorch's global generator, so the run could not be repeated: dropout or noise in the model's forward, "
+            "or an augment, gradient or estimator that does not use the generator it is given. Switch that off, or train in your own loop "
+            "and hand snapshots to the probes."
         )
-
-
-def _active_dropout(model: nn.Module) -> str | None:
-    for name, module in model.named_modules():
-        share = getattr(module, "p", 0.0) if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0.0)
-        if isinstance(share, int | float) and share > 0:
-            return name or type(module).__name__
-    return None

@@ -12,13 +12,17 @@ from sgdscope.errors import InvalidInput
 from sgdscope.models.examples import Examples, call, num_examples, take
 from sgdscope.models.losses import Loss, per_example_loss
 from sgdscope.models.parameters import flat, trainable, unflatten
+from sgdscope.training.evaluation import chunks
 
 GradientRule: TypeAlias = Callable[[nn.Module, Loss, Examples, Examples], Tensor | Sequence[Tensor]]
 """``gradient(model, loss, x, y)`` on a batch: flat (d,) or one tensor a trainable parameter, in the order of ``model.parameters()``."""
 
 
 class Estimator(Protocol):
-    """What can drive training in place of mini-batches, such as `sgdscope.estimators.SVRG`."""
+    """What can drive training in place of mini-batches, such as `sgdscope.estimators.SVRG`.
+
+    If it has ``state()`` and ``restore(state)`` as `checkpoint.Carried`, they go into the checkpoints.
+    """
 
     def estimate(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> Tensor:
         """(d,) estimate of the gradient of the mean loss over all of ``x`` and ``y``."""
@@ -34,12 +38,15 @@ def loss_and_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples) ->
 
 
 def mean_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, *, chunk_size: int = 1000) -> Tensor:
-    """Gradient (d,) of the mean loss over all examples, summed chunk by chunk in the parameters' type, in the model's present mode."""
-    count = num_examples(x)
+    """Gradient (d,) of the mean loss over all examples, summed chunk by chunk in the parameters' type, in the model's present mode.
+
+    Raises:
+        InvalidInput: no or unequal numbers of examples, a chunk size below 1.
+    """
+    count = num_examples(x, y)
     total = torch.zeros_like(flat(list(trainable(model).values())), requires_grad=False)
-    for start in range(0, count, chunk_size):
-        rows = slice(start, min(start + chunk_size, count))
-        total += flat(loss_and_gradient(model, loss, take(x, rows), take(y, rows))[1]) * ((rows.stop - start) / count)
+    for rows in chunks(count, chunk_size):
+        total += flat(loss_and_gradient(model, loss, take(x, rows), take(y, rows))[1]) * ((rows.stop - rows.start) / count)
     return total
 
 
@@ -51,7 +58,7 @@ def like_parameters(gradient: Tensor | Sequence[Tensor], parameters: Sequence[Te
     """
     if isinstance(gradient, Tensor):
         return unflatten(gradient.detach(), parameters)
-    parts = [part.detach() for part in gradient]
-    if [part.numel() for part in parts] != [parameter.numel() for parameter in parameters]:
-        raise InvalidInput(f"the gradient must have one tensor for each of the {len(parameters)} trainable parameters, of its shape.")
-    return [part.reshape(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
+    came = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in gradient]
+    if came != (expected := [tuple(parameter.shape) for parameter in parameters]):
+        raise InvalidInput(f"the gradient must be flat, or one tensor of its shape for each trainable parameter: {expected}; {came} came.")
+    return [part.detach() for part in gradient]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -14,11 +15,13 @@ from sgdscope.errors import InvalidInput
 from sgdscope.models.examples import Examples, device_of
 from sgdscope.models.losses import Loss
 from sgdscope.training import checkpoint as checkpoints
+from sgdscope.training import resume
 from sgdscope.training.augmentation import Augment
 from sgdscope.training.batches import Batches
-from sgdscope.training.checks import check_fit, check_settings
+from sgdscope.training.checkpoint import Carried
+from sgdscope.training.checks import check_fit, check_settings, no_global_random_numbers
 from sgdscope.training.gradient import Estimator, GradientRule
-from sgdscope.training.run import Run, When, describe
+from sgdscope.training.run import Run, When
 from sgdscope.training.schedules import Schedule, as_schedule
 from sgdscope.training.sgd import SGD
 from sgdscope.training.snapshot import Snapshot
@@ -50,7 +53,7 @@ def train(
     chunk_size: int = 1000,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
-    carry: Mapping[str, checkpoints.Carried] | None = None,
+    carry: Mapping[str, Carried] | None = None,
 ) -> Iterator[Snapshot]:
     """SGD on the mean loss, one snapshot a step: first of step 0, before any, then after each.
 
@@ -58,7 +61,7 @@ def train(
     arguments give the same snapshots bit for bit (on one machine, on the CPU); no global random number is drawn.
 
     Args:
-        model: trained in place. Active dropout is refused: it draws from PyTorch's global generator.
+        model: trained in place. What is random in training mode, such as dropout, is refused: it draws from PyTorch's global generator.
         loss: of single examples, a name or a function; its mean over the batch is minimised.
         x: all training inputs, on the model's device from the start; a tensor or a (nested) dict of tensors, examples first.
         y: all training targets.
@@ -81,46 +84,35 @@ def train(
         full_loss: when to compute the loss on all data before and after the step, in eval mode: a forward pass over all data each.
         largest_loss: a batch loss above it counts as divergence; by default only a loss or gradient that is not finite does.
         chunk_size: examples a forward pass of the full loss.
-        checkpoint: a file (.safetensors). If it exists, training goes on from it: the first snapshot is then that after the saved step.
+        checkpoint: a file (.safetensors). If it exists, training goes on from it: the first snapshot is then that after the saved step, and
+            there is none if the run had finished. What goes on must be the same run, with the same data; ``num_steps`` may differ.
         checkpoint_every: steps between two savings; each is made once the caller is done with that step's snapshot. The last step saves too.
-        carry: things whose ``state()`` is saved and restored along, by name, such as the collector of measurements.
+        carry: things whose ``state()`` is saved and restored along, by name, such as the collector of measurements; an estimator that has a
+            state is one of them anyway.
 
     Yields:
         Snapshots. The last has status ``finished`` or ``diverged``.
 
     Raises:
-        InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings.
-        CheckpointError: the checkpoint cannot be written.
+        InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings; and from the first
+            step, if it draws from the global generator.
+        CheckpointError: the checkpoint cannot be read or written.
     """
     count = check_fit(model, loss, x, y)
-    rate = as_schedule(learning_rate)
     size = getattr(estimator, "batch_size", None) if batch_size is None else batch_size
     if size is None:
         raise InvalidInput("batch_size is missing: give the number of examples a step.")
-    check_settings(
-        model, momentum=momentum, weight_decay=weight_decay, mode=mode, gradient=gradient, estimator=estimator, augment=augment,
-        loss_after=loss_after, largest_loss=largest_loss, checkpoint_every=checkpoint_every,
-    )  # fmt: skip
-    batches = Batches(count, size, sampling=sampling, drop_last=drop_last, generator=stream_generator(seed, "batches"), device=device_of(x))
-    if (num_steps is None) == (num_epochs is None):
-        raise InvalidInput(f"give num_steps or num_epochs, one of them; got {num_steps!r} and {num_epochs!r}.")
-    last = num_steps if num_steps is not None else round(num_epochs * batches.steps_per_epoch)
-    if isinstance(last, bool) or not isinstance(last, int) or last < 0:
-        raise InvalidInput(f"num_steps must be a whole number that is not negative, got {last!r}.")
-    settings = {
-        "batch_size": size, "momentum": momentum, "weight_decay": weight_decay, "sampling": sampling, "drop_last": drop_last, "seed": seed,
-        "mode": mode, "learning_rate": describe(rate), "augment": describe(augment), "gradient": describe(gradient), "decayed": describe(decayed),
-        "estimator": describe(type(estimator)), "loss": describe(loss), "num_examples": count, "dtype": str(next(model.parameters()).dtype),
-        "parameters": [list(parameter.shape) for parameter in model.parameters()],
-    }  # fmt: skip
+    carried = dict(carry or {})
+    if callable(getattr(estimator, "state", None)) and not any(item is estimator for item in carried.values()):
+        carried["estimator"] = estimator
     run = Run(
         point=Snapshot(model=model, loss=loss, x=x, y=y, batch_size=size),
         sgd=SGD(model, momentum=momentum, weight_decay=weight_decay, decayed=decayed),
-        batches=batches,
-        generators={name: stream_generator(seed, name) for name in ("augment", "estimator")},
-        rate=rate,
-        carry=dict(carry or {}),
-        settings=settings,
+        batches=Batches(
+            count, size, sampling=sampling, drop_last=drop_last, generator=stream_generator(seed, "batches"), device=device_of(x)
+        ),
+        rate=as_schedule(learning_rate),
+        seed=seed,
         augment=augment,
         gradient=gradient,
         estimator=estimator,
@@ -129,21 +121,51 @@ def train(
         full_loss=full_loss,
         largest_loss=largest_loss,
         chunk_size=chunk_size,
+        carry=carried,
     )
+    check_settings(run)
+    last = _last_step(num_steps, num_epochs, run.batches)
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int) or checkpoint_every < 1:
+        raise InvalidInput(f"checkpoint_every must be a whole number of at least 1, got {checkpoint_every!r}.")
     path = None if checkpoint is None else Path(checkpoint)
-    saved = None if path is None else checkpoints.load(path)
+    if path is None:
+        return _snapshots(run, last)
+    settings, saved = resume.settings(run), checkpoints.load(path)
     if saved is not None:
-        run.restore(saved, path)
-    return _snapshots(run, last, path, checkpoint_every, resumed=saved is not None)
+        resume.restore(run, settings, saved, path)
+        if run.step > last:
+            raise InvalidInput(f"checkpoint {path} is at step {run.step}, beyond the {last} asked for. Use another file or delete it.")
+    return _saving(_snapshots(run, last, resumed=saved is not None), run, last, path, settings, checkpoint_every)
 
 
-def _snapshots(run: Run, last: int, path: Path | None, every: int, *, resumed: bool) -> Iterator[Snapshot]:
+def _last_step(num_steps: int | None, num_epochs: float | None, batches: Batches) -> int:
+    if (num_steps is None) == (num_epochs is None):
+        raise InvalidInput(f"give num_steps or num_epochs, one of them; got {num_steps!r} and {num_epochs!r}.")
+    if num_steps is None:
+        if isinstance(num_epochs, bool) or not isinstance(num_epochs, int | float) or not 0 <= num_epochs < inf:
+            raise InvalidInput(f"num_epochs must be a finite number that is not negative, got {num_epochs!r}.")
+        return round(num_epochs * batches.steps_per_epoch)
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 0:
+        raise InvalidInput(f"num_steps must be a whole number that is not negative, got {num_steps!r}.")
+    return num_steps
+
+
+def _snapshots(run: Run, last: int, *, resumed: bool = False) -> Iterator[Snapshot]:
+    run.set_mode()
     if not resumed:
-        yield replace(run.at(run.step), status="finished" if last == 0 else "running")
+        yield replace(run.start(), status="finished" if last == 0 else "running")
+    guard = no_global_random_numbers(run.point.x)
     while run.step < last:
-        snapshot = run.advance()
-        yield replace(snapshot, status="finished") if snapshot.status == "running" and run.step == last else snapshot
+        with guard:
+            snapshot = run.advance()
+        guard = nullcontext()  # once is enough
+        yield replace(snapshot, status="finished") if run.step == last else snapshot  # not if it diverged
         if snapshot.status == "diverged":
             return
-        if path is not None and (run.step % every == 0 or run.step == last):
-            checkpoints.save(path, run.state())
+
+
+def _saving(snapshots: Iterator[Snapshot], run: Run, last: int, path: Path, settings: dict[str, object], every: int) -> Iterator[Snapshot]:
+    for snapshot in snapshots:
+        yield snapshot
+        if run.step and snapshot.status != "diverged" and (run.step % every == 0 or run.step == last):
+            checkpoints.save(path, resume.state(run, settings))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import cos, isfinite, pi
+from math import cos, inf, isfinite, pi
 from typing import TypeAlias
 
 from sgdscope.errors import InvalidInput
 
 Schedule: TypeAlias = Callable[[int, float], float]
-"""``schedule(step, epoch)``: the rate of the step that follows ``step`` steps, ``epoch`` passes through the data (a fraction)."""
+"""``schedule(step, epoch)``: the rate of the step that follows ``step`` steps, ``epoch`` passes through the data (a fraction).
+
+The last snapshot has a learning rate too, so that it is asked for ``step = 0, 1, ..., num_steps``.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Drops:
     """``rate * factor^k``, k the number of drops so far: a drop at step s holds from the (s + 1)th step on, one at epoch e after e epochs.
 
     The gradient-variance paper drops by 0.1 at steps 40,000 and 60,000; the break-even paper by 10 after epoch 100.
+
+    >>> [Drops(1.0, steps=(2, 3), factor=0.5)(step, 0.0) for step in range(5)]
+    [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
     rate: float
@@ -64,6 +70,8 @@ class Cosine:
     def __post_init__(self) -> None:
         _positive("rate", self.rate)
         _positive("num_steps", self.num_steps)
+        if isinstance(self.final, bool) or not isinstance(self.final, int | float) or not 0 <= self.final < inf:
+            raise InvalidInput(f"final must be finite and not negative, got {self.final!r}.")
 
     def __call__(self, step: int, epoch: float) -> float:
         """The rate on the way down."""
@@ -72,7 +80,11 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """``(t + 1) / num_steps`` of what ``then`` gives, for the first ``num_steps`` steps t = 0, 1, ...; then all of it."""
+    """``(t + 1) / num_steps`` of what ``then`` gives, for the first ``num_steps`` steps t = 0, 1, ...; then all of it.
+
+    >>> [Warmup(4, 1.0)(step, 0.0) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    """
 
     num_steps: int
     then: Schedule
@@ -102,6 +114,6 @@ def _positive(name: str, value: float) -> None:
 
 def _points(name: str, values: Sequence[float]) -> tuple[float, ...]:
     points = (values,) if isinstance(values, int | float) else tuple(values)
-    if any(value < 0 for value in points) or list(points) != sorted(set(points)):
-        raise InvalidInput(f"{name} must be increasing and not negative, got {points}.")
+    if not all(0 <= value < inf for value in points) or list(points) != sorted(set(points)):
+        raise InvalidInput(f"{name} must be increasing, finite and not negative, got {points}.")
     return points

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
+
+from sgdscope.errors import InvalidInput
+from sgdscope.models.parameters import trainable
 
 
 class SGD:
@@ -18,6 +22,9 @@ class SGD:
         momentum: 0 for none.
         weight_decay: wd, the gradient of ``wd/2 |theta|^2``.
         decayed: which parameters decay, from name and parameter; all by default.
+
+    Raises:
+        InvalidInput: no trainable parameter, a momentum or weight decay out of range, ``decayed`` that is no function.
     """
 
     def __init__(
@@ -28,10 +35,16 @@ class SGD:
         weight_decay: float = 0.0,
         decayed: Callable[[str, nn.Parameter], bool] | None = None,
     ) -> None:
-        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self.parameters = [parameter for _, parameter in named]
+        if not (isinstance(momentum, int | float) and 0 <= momentum < 1):
+            raise InvalidInput(f"momentum must be from 0 to below 1, got {momentum!r}.")
+        if not (isinstance(weight_decay, int | float) and 0 <= weight_decay < inf):
+            raise InvalidInput(f"weight_decay must be finite and not negative, got {weight_decay!r}.")
+        if decayed is not None and not callable(decayed):
+            raise InvalidInput(f"decayed must be a function of name and parameter, got {decayed!r}.")
+        named = trainable(model)
+        self.parameters = list(named.values())
         self.momentum = momentum
-        self.decay = [weight_decay if decayed is None or decayed(name, parameter) else 0.0 for name, parameter in named]
+        self.decay = [weight_decay if decayed is None or decayed(name, parameter) else 0.0 for name, parameter in named.items()]
         self.velocity = [torch.zeros_like(parameter, requires_grad=False) for parameter in self.parameters] if momentum else []
 
     @torch.no_grad()
@@ -44,8 +57,8 @@ class SGD:
             parameter.add_(direction, alpha=-learning_rate)
 
     def state(self) -> dict[str, list[Tensor]]:
-        """The velocities."""
-        return {"velocity": self.velocity}
+        """Copies of the velocities."""
+        return {"velocity": [velocity.clone() for velocity in self.velocity]}
 
     @torch.no_grad()
     def restore(self, state: dict[str, list[Tensor]]) -> None:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from sgdscope.models.examples import Examples, num_examples
 from sgdscope.models.losses import Loss
 
-STATUSES = ("running", "finished", "diverged")
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Snapshot:
@@ -35,7 +33,7 @@ class Snapshot:
         full_loss_after: the same after the step, at this point.
         gradient_norm: Euclidean norm of that step's gradient, without weight decay and momentum.
         status: running, finished (the last step), or diverged: loss or gradient of step ``step`` was not finite or too large, so that the
-            step was not made and the parameters are those before it.
+            step was not made and the parameters are those before it. A step is judged by the loss and the gradient that it starts from.
     """
 
     model: nn.Module

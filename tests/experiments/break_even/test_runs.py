@@ -9,11 +9,31 @@ import pandas as pd
 import pytest
 
 from sgdscope.experiments import break_even
-from sgdscope.experiments.break_even import least_squares, networks, one_direction
+from sgdscope.experiments.break_even import early_phase_runs, least_squares, networks, one_direction
 from sgdscope.runs import Run, collect, run_of
 from sgdscope.runs.configuration import canonical
 
 IMAGES = {"dataset": "digits", "num_examples": 26}
+EARLY = {
+    "dataset": "digits",
+    "model": "mlp",
+    "batch_size": 8,
+    "seed": 1,
+    "stop_accuracy": 0.99,
+    "num_steps": 9,
+    "L": 4,
+    "num_hessian_examples": 20,
+}
+EARLY_GOLDEN = {
+    "dataset": "cifar10",
+    "model": "simple_cnn",
+    "batch_size": 128,
+    "seed": 3,
+    "stop_accuracy": 0.65,
+    "num_steps": 2000,
+    "L": 25,
+}
+EARLY_GOLDEN |= {"num_hessian_examples": 2500}
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,7 @@ class Case:
     name: str
     key: str
     defaults: dict[str, Any]  # the fields of `golden` that it does not give itself
+    arrays: str = ""
 
 
 CASES = {
@@ -153,6 +174,35 @@ CASES = {
         "c8bda2e7a16a6e477a67",
         {"num_examples": 256, "components": 20, "hidden": 16, "scale": 0.5, "num_steps": 800, "probe_every": 20},
     ),
+    "training": Case(
+        early_phase_runs.Training(**EARLY, learning_rate=0.1, every=4, num_eigenvalues=2, num_points=5),
+        "step epoch train_loss train_accuracy H_top H_residual H_products distance curvature_mean curvature_std stability_lhs "
+        "stability_margin quadratic_error K_top K_smallest K_conditioning K_trace K_projected alignment",
+        6,
+        early_phase_runs.Training(**EARLY_GOLDEN, learning_rate=0.01, every=100),
+        "break_even.early_phase_runs.follow",
+        "ee0004e91d5ee54e4648",
+        {"num_eigenvalues": 5, "num_points": 11},
+        "K_values H_values along_points along_losses predictions",
+    ),
+    "peaks": Case(
+        early_phase_runs.Peak(**EARLY, learning_rate=0.1, every=4),
+        "matrix step accuracy rank eigenvalue",
+        3 + 5,
+        early_phase_runs.Peak(**EARLY_GOLDEN, learning_rate=0.01, every=100),
+        "break_even.early_phase_runs.peak_spectra",
+        "677274ab974bcdde7afb",
+        {},
+    ),
+    "embedding": Case(
+        early_phase_runs.Embedding(**EARLY, learning_rates=(0.1, 0.01), every=(4, 4), method="pca"),
+        "step train_accuracy K_top K_conditioning K_trace H_top rate x y used",
+        6,
+        early_phase_runs.Embedding(**EARLY_GOLDEN, learning_rates=(0.01, 0.001), every=(100, 1000), method="umap"),
+        "break_even.early_phase_runs.embedding",
+        "6c1fc16b59ff39540800",
+        {},
+    ),
 }
 
 every_run = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -176,15 +226,15 @@ def test_golden_keys(case):
 
 
 @every_run
-def test_columns(case):
+def test_columns(case, store):
     result = run_of(case.small)(case.small)
     assert list(result.table.columns) == case.columns.split()
     assert len(result.table) == case.rows
-    assert result.status == "finished" and result.arrays == {}
+    assert result.status == "finished" and set(result.arrays) == set(case.arrays.split())
 
 
 @every_run
-def test_the_same_bits_twice(case):
+def test_the_same_bits_twice(case, store):
     run = run_of(case.small)
     pd.testing.assert_frame_equal(run(case.small).table, run(case.small).table, check_exact=True)
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sgdscope import stability
 from sgdscope.claims import Evidence, Measurement, estimate, evidence
-from sgdscope.claims.evidence import sources_of
+from sgdscope.claims.evidence import incomplete
 from sgdscope.stability import derivations
 
 ONE_DIMENSION = "simulated curvatures"
@@ -201,12 +201,6 @@ def cross_references(seed: int = 0) -> Evidence:
 def data_of(table: pd.DataFrame) -> str:
     """Data set and number of examples of a table of runs."""
     return f"{', '.join(sorted(set(table.dataset)))}, {int(table.num_examples.iloc[0])} images"
-
-
-def incomplete(table: pd.DataFrame) -> bool:
-    """Whether any run behind a collected table is missing: then no figure is drawn and no sentence said."""
-    sources = sources_of(table)
-    return table.empty or (sources is not None and sources.missing > 0)
 
 
 def phase_numbers(simulated: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sgdscope.figures import DIVERGING, INK, MUTED, PAGE_WIDTH, SERIES, figure
+from sgdscope.figures import (
+    DIVERGING,
+    MARKERS,
+    MUTED,
+    PAGE_WIDTH,
+    SERIES,
+    batch_colours,
+    figure,
+    mark_break_even,
+    rate_colours,
+    reference,
+)
 
 SHARPNESS = r"$\lambda_H$"
 
@@ -33,7 +44,7 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
         axis.contour(rates, spreads, exponent, levels=[0], colors="black", linewidths=1.5, linestyles="dashed")
         axis.set(title=f"batch size {size}")
         axis.grid(visible=False)
-    drawing.supxlabel(rf"learning rate times sharpness, $\eta${SHARPNESS}", fontsize=10, color=INK)
+    drawing.supxlabel(rf"learning rate times sharpness, $\eta${SHARPNESS}", fontsize=10)
     axes[0][0].set_ylabel(rf"spread of curvature, $s/${SHARPNESS}")
     bar = drawing.colorbar(mesh, ax=axes[0].tolist(), shrink=0.9, pad=0.02, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label(r"log growth of $\mathrm{E}\,\psi^2$ per step")
@@ -45,11 +56,14 @@ def draw_phase_diagram(simulated: pd.DataFrame) -> Figure:
 def draw_growth(simulated: pd.DataFrame) -> Figure:
     """Relative deviation of the measured growth factor from the left side of Eq. 1, a point a cell and seed."""
     drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.0))
-    for colour, (size, cells) in zip(cycle(SERIES), simulated.groupby("batch_size"), strict=False):
+    colours = batch_colours(simulated.batch_size)
+    for size, cells in simulated.groupby("batch_size"):
         deviation = 100 * (np.exp(cells.log_second_moment / cells.num_steps) / cells.left_side - 1)
-        axis.scatter(cells.left_side, deviation, s=6, color=colour, alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True)
-    axis.axhline(0, color=INK, lw=1)
-    axis.axvline(1, color=MUTED, lw=0.8, ls="--")
+        axis.scatter(
+            cells.left_side, deviation, s=6, color=colours[size], alpha=0.5, linewidths=0, label=f"batch size {size}", rasterized=True
+        )
+    reference(axis, y=0)
+    reference(axis, x=1)
     axis.set(xscale="log", xlabel="left side of Eq. 1", ylabel="measured growth per step\nagainst Eq. 1 (%)")
     drawing.legend(loc="outside lower center", ncols=3, markerscale=3)
     return drawing
@@ -79,8 +93,10 @@ def draw_descent(table: pd.DataFrame) -> Figure:
     sizes = sorted(table.batch_size.unique())
     drawing, axes = plt.subplots(1, len(sizes), figsize=(PAGE_WIDTH, 3.6), sharey=True, squeeze=False)
     shown = table[table.seed == table.seed.min()]
+    colours = rate_colours(shown.learning_rate)
     for axis, size in zip(axes[0], sizes, strict=True):
-        for colour, (rate, run) in zip(cycle(SERIES), shown[shown.batch_size == size].groupby("learning_rate"), strict=False):
+        for rate, run in shown[shown.batch_size == size].groupby("learning_rate"):
+            colour = colours[rate]
             axis.plot(run.step, run.log_exact / np.log(10), color=colour, label=rf"{rate:g}")
             axis.plot(run.step, run.log_one_direction / np.log(10), color=colour, ls=":", lw=1.4)
             with np.errstate(divide="ignore"):
@@ -104,8 +120,7 @@ def draw_boundaries(table: pd.DataFrame) -> Figure:
         by_size = table.groupby("batch_size")[column]
         axis.plot(by_size.mean().index, by_size.mean(), color=colour, marker=marker, label=label)
         axis.fill_between(by_size.min().index, by_size.min(), by_size.max(), color=colour, alpha=0.2, lw=0)
-    axis.axhline(2, color=MUTED, lw=1, ls="--")
-    axis.text(table.batch_size.min(), 2.03, "full batch: 2", color=INK, fontsize=9, va="bottom")
+    reference(axis, y=2, says="full batch: 2", end="left")
     axis.set(xscale="log", xlabel="batch size S", ylabel=rf"largest stable rate, $\eta${SHARPNESS}", ylim=(0, 2.3))
     axis.set_xticks(sorted(table.batch_size.unique()), [f"{size:g}" for size in sorted(table.batch_size.unique())])
     axis.minorticks_off()
@@ -146,12 +161,13 @@ def draw_networks(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.6))
     sizes = sorted(table.batch_size.unique())
     shown = table[(table.seed == table.seed.min()) & (table.learning_rate == table.learning_rate.median())]
-    for colour, size in zip(cycle(SERIES), sizes, strict=False):
+    colours = batch_colours(sizes, full=table.num_examples.iloc[0])
+    for size in sizes:
         run = shown[shown.batch_size == size]
-        axes[0].plot(run.step, run.left_side, color=colour)
+        axes[0].plot(run.step, run.left_side, color=colours[size])
         crossed = run[run.step >= run.crossing_step].head(1)
-        axes[0].plot(crossed.crossing_step, np.ones(len(crossed)), "o", color=colour, ms=7)
-    axes[0].axhline(1, color=INK, lw=1, ls="--")
+        mark_break_even(axes[0], crossed.crossing_step, np.ones(len(crossed)), colours[size])
+    reference(axes[0], y=1)
     rate = shown.learning_rate.iloc[0]
     axes[0].set(xlabel="step", ylabel="left side of Eq. 1", title=rf"$\eta$ = {rate:g}", ylim=(0, 2.2))
     crossings = table.drop_duplicates(["learning_rate", "batch_size", "seed"])
@@ -166,11 +182,13 @@ def draw_networks(table: pd.DataFrame) -> Figure:
 
 def _by_batch(axis: Axes, crossings: pd.DataFrame) -> None:
     """Mean sharpness at the crossing over rates, a line a batch size, with a dot a seed."""
-    for colour, (size, cells) in zip(cycle(SERIES), crossings.groupby("batch_size"), strict=False):
+    full = crossings.num_examples.iloc[0]
+    colours = batch_colours(crossings.batch_size, full=full)
+    for marker, (size, cells) in zip(cycle(MARKERS), crossings.groupby("batch_size"), strict=False):
         mean = cells.groupby("learning_rate").crossing_sharpness.mean()
-        label = f"S = {size:g}" + (" (full)" if size == cells.num_examples.iloc[0] else "")
-        axis.plot(mean.index, mean, color=colour, label=label)
-        axis.plot(cells.learning_rate, cells.crossing_sharpness, "o", color=colour, ms=3.5, alpha=0.8)
+        label = f"S = {size:g}" + (" (full)" if size == full else "")
+        axis.plot(mean.index, mean, color=colours[size], marker=marker, markevery=[], label=label)  # the mark is for the legend
+        axis.plot(cells.learning_rate, cells.crossing_sharpness, marker, color=colours[size], ms=3.5, alpha=0.6)
 
 
 def _limit(axis: Axes, rates: pd.Series) -> None:

@@ -21,7 +21,6 @@ class Band:
     Attributes:
         rows: j.
         starts: number of start vectors, at the head of Q, not yet multiplied.
-        grew: whether the last product led out of the span of V and Q.
     """
 
     def __init__(self, start: Tensor, size: int, generator: torch.Generator) -> None:
@@ -33,7 +32,6 @@ class Band:
         if number > 1:
             self.q = _with_first_row(torch.full((number,), number**-0.5, dtype=torch.float64)).to(self.q) @ self.q
         self.c = torch.zeros(number, size, dtype=torch.float64)
-        self.grew = False
 
     def basis(self) -> Tensor:
         """V (j, d)."""
@@ -46,15 +44,19 @@ class Band:
         found = wanted(values, min(k, j), which)
         return values, small, found, (self.c[:, :j] @ small[:, found]).norm(dim=0)
 
-    def inject(self) -> int:
-        """Appends a random direction to Q, orthogonal to everything; returns of how many dimensions, 0 if V and Q span the whole space."""
-        left = self.v.shape[1] - self.rows - len(self.q)
-        if left == 0:
-            return 0
-        random = torch.randn(self.v.shape[1], generator=self.generator, dtype=torch.float64).to(self.v)
-        direction, _, _ = self._orthogonal(random / random.norm())
-        self._append(direction / direction.norm())
-        return left
+    def inject(self) -> Tensor:
+        """(p,) coefficients in Q of a random unit vector orthogonal to V; Q gains its part outside the span of V and Q.
+
+        Not orthogonal to Q as well: a second member of an eigenspace that rounding is just bringing in lies there in part.
+        """
+        left = self.v.shape[1] - self.rows - len(self.q)  # dimensions outside the span
+        parts = torch.randn(len(self.q), generator=self.generator, dtype=torch.float64)
+        if left:
+            random = torch.randn(self.v.shape[1], generator=self.generator, dtype=torch.float64).to(self.v)
+            direction, _, _ = self._orthogonal(random / random.norm())
+            self._append(direction / direction.norm())
+            parts = torch.cat([parts, torch.tensor([left**0.5], dtype=torch.float64)])
+        return parts / parts.norm()
 
     def first(self) -> Tensor:
         """(p,) coefficients in Q of its first direction."""
@@ -62,9 +64,7 @@ class Band:
 
     def last(self) -> Tensor:
         """(p,) coefficients in Q of its last direction; a random one is injected where there is none."""
-        if len(self.q) == 0:
-            self.inject()
-        return torch.eye(len(self.q), dtype=torch.float64)[-1]
+        return torch.eye(len(self.q), dtype=torch.float64)[-1] if len(self.q) else self.inject()
 
     def worst(self, small: Tensor, found: Tensor, excess: Tensor) -> Tensor:
         """(p,) coefficients in Q of the residual that is furthest above its bound."""
@@ -101,8 +101,7 @@ class Band:
         self.t[j, : j + 1] = inside
         self.c[:, j] = across
         norm = rest.norm()
-        self.grew = bool(norm > 10 * torch.finfo(image.dtype).eps * length) and self.rows + len(self.q) < self.v.shape[1]
-        if self.grew:
+        if norm > 10 * torch.finfo(image.dtype).eps * length and self.rows + len(self.q) < self.v.shape[1]:
             self._append(rest / norm)
             self.c[-1, j] = norm.double().cpu()
 
@@ -126,10 +125,16 @@ class Band:
             before = after
         return vector, inside, across
 
-    def step(self) -> tuple[float, float]:
-        """The Lanczos coefficients alpha and beta of the last direction: along itself, and along the new one that it gave (0 if none)."""
-        new = self.c[-1, self.rows - 1] if len(self.c) and self.grew else 0.0
-        return float(self.t[self.rows - 1, self.rows - 1]), float(new)
+    def step(self) -> tuple[Tensor, float, float]:
+        """Of the Lanczos chain that ends in the last direction multiplied: its next direction (p,) in Q, and its coefficients alpha and beta.
+
+        Beta is 0 where the image lies in V, up to rounding.
+        """
+        inside, outside = self.t[: self.rows, self.rows - 1], self.c[:, self.rows - 1]
+        beta = outside.norm()
+        if beta <= 100 * torch.finfo(self.v.dtype).eps * torch.cat([inside, outside]).norm():
+            return outside, float(inside[-1]), 0.0
+        return outside / beta, float(inside[-1]), float(beta)
 
     def outside(self) -> float:
         """Part of the image of the last direction that lies outside the span of V and the start vectors in Q."""

@@ -146,14 +146,13 @@ def extreme_eigenpairs(
         if done or products >= max_products:
             break
         if converged and (check is None or check.left == 0):
-            dimensions_left = state.inject()
-            length = (check_products + near) // (1 + near) if dimensions_left else len(state.q)
-            check = RandomCheck(values[wanted], which, length, dimensions_left)
+            length = (check_products + near) // (1 + near)
+            check = RandomCheck(state.inject(), values[wanted], which, length, dimension - state.rows)
         if state.rows == size:
             state.restart(k, which)
             continue
         if check and check.left:
-            state.expand(product, state.last())
+            state.expand(product, check.direction)
             check.advance(*state.step())
         elif state.starts:
             state.expand(product, state.first())

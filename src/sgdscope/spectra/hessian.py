@@ -52,7 +52,7 @@ def hessian_eigenpairs(
             fewer pairs.
         check_products: products at most spent on a random direction after convergence, so that no member of a multiple or tight top cluster
             is missed; half as many after a warm start from near. The check is probabilistic: with enough products, which a spectrum whose
-            bulk lies far below the k-th value allows, a missing one passes with 5%; 0 leaves it out.
+            bulk lies far below the k-th value allows, a missing one passes once in 1,000 times; 0 leaves it out.
         basis_size: vectors before a restart, at least k + 2; 3 k + 40 if None.
         keep_graph: True keeps the graph of the gradient for all examples, False for none, None for as many as fit into ``memory``.
         memory: bytes for it.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput
+from sgdscope.models.refusals import rounding
 
 COLUMNS = 2**16  # of the basis rotated at a time in a restart
 
@@ -32,6 +33,7 @@ class Band:
         if number > 1:
             self.q = _with_first_row(torch.full((number,), number**-0.5, dtype=torch.float64)).to(self.q) @ self.q
         self.c = torch.zeros(number, size, dtype=torch.float64)
+        self.size = 0.0  # of the longest image so far
 
     def basis(self) -> Tensor:
         """V (j, d)."""
@@ -75,7 +77,7 @@ class Band:
         """Moves the direction ``coefficients @ Q`` into V and multiplies it.
 
         Raises:
-            InvalidInput: a product that is not finite.
+            InvalidInput: a product that is not finite, or not symmetric.
         """
         j = self.rows
         if coefficients[0] != 1:
@@ -96,6 +98,11 @@ class Band:
             i = int(known.nonzero()[0])  # in a plain Lanczos step the last of all: cheaper than a pass over the whole basis
             rest = rest - known[i:].to(rest) @ self.v[i:j]
         rest, inside, across = self._orthogonal(rest)
+        self.size = max(self.size, float(length))
+        if inside.norm() > 10 * rounding(image) * self.size:  # <A direction, v> is not <direction, A v>
+            raise InvalidInput(
+                "products must be those of a symmetric matrix; <u, A v> and <v, A u> differ. Does a custom autograd.Function differentiate wrongly?"
+            )
         inside += torch.cat([known, along.double().cpu()[None]])
         self.t[: j + 1, j] = inside
         self.t[j, : j + 1] = inside

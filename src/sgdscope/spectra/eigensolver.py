@@ -126,7 +126,7 @@ def extreme_eigenpairs(
         generator: of the random directions, on the CPU.
 
     Raises:
-        InvalidInput: see `check_search` and `check_start`; a product that is not finite.
+        InvalidInput: see `check_search` and `check_start`; a product that is not finite, or of a matrix that is not symmetric.
         NotFound: ``which`` is none of `ENDS`.
     """
     start = check_start(start, len(start) if isinstance(start, Tensor) and start.dim() else 0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput
-from sgdscope.spectra.gram import gram_matrix
+from sgdscope.spectra.gram import check_rows, column_blocks, gram_matrix
 
 
 class FactoredGradients(Protocol):
@@ -23,12 +23,17 @@ class FactoredGradients(Protocol):
     def shape(self) -> tuple[int, int]:
         """(L, d)."""
 
+    dtype: torch.dtype
+
     @property
     def T(self) -> object:  # noqa: N802
         """Transposed, for ``G.T @ w``: (L,) to (d,)."""
 
-    def gram(self) -> Tensor:
-        """(L, L) inner products."""
+    def gram(self, *, dtype: torch.dtype) -> Tensor:
+        """(L, L) inner products, formed in ``dtype``."""
+
+    def dense(self) -> Tensor:
+        """(L, d) rows; asked for only where d is below L."""
 
 
 Gradients: TypeAlias = Tensor | FactoredGradients
@@ -79,7 +84,8 @@ def covariance_spectrum(rows_or_G: Gradients, *, centered: bool = True) -> Tenso
     """Eigenvalues of ``K = (1/L) sum_i (g_i - g)(g_i - g)^T`` in descending order, from the Gram matrix.
 
     The (L, L) matrix ``(1/L) <g_i - g, g_j - g>`` has the non-zero eigenvalues of the (d, d) matrix K; with L > d rows K itself is used.
-    Float64 sums and eigenvalues, see `gram_matrix`; what rounding leaves below zero is set to zero.
+    Float64 sums and eigenvalues, see `gram_matrix`; what rounding leaves below zero is set to zero. Memory beside the rows: about five (L, L)
+    float64 matrices.
 
     Args:
         rows_or_G: (L, d) floating tensor, L at least 2, or `PerExampleGradients`.
@@ -94,72 +100,70 @@ def covariance_spectrum(rows_or_G: Gradients, *, centered: bool = True) -> Tenso
     >>> covariance_spectrum(torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).tolist()
     [4.5, 0.5]
     """
-    return torch.linalg.eigvalsh(_matrix(rows_or_G, centered)).flip(0).clamp_min(0)
+    matrix, _ = _matrix(rows_or_G, centered)
+    return torch.linalg.eigvalsh(matrix).flip(0).clamp_min(0)
 
 
 def covariance_eigenpairs(rows_or_G: Gradients, *, k: int = 5, centered: bool = True) -> CovarianceSpectrum:  # noqa: N803
     """The spectrum of `covariance_spectrum` with the eigenvectors of the ``k`` largest values in the space of gradients.
 
-    With u the eigenvector of the Gram matrix of length 1, that of K is ``sum_i u_i (g_i - g) / sqrt(L lambda)``.
+    With u the eigenvector of the Gram matrix of length 1, that of K is ``sum_i u_i (g_i - g) / sqrt(L lambda)``. Signs are arbitrary.
 
     Args:
         rows_or_G: see `covariance_spectrum`.
-        k: how many eigenvectors; at most the rank of K.
+        k: how many eigenvectors; at most the number of eigenvalues above ``n eps`` times the largest, with n = min(L, d) and eps of the
+            gradients' dtype: below, the directions are rounding.
         centered: see `covariance_spectrum`.
 
     Raises:
         InvalidInput: as `covariance_spectrum`, and ``k`` larger than the number of non-zero eigenvalues.
     """
-    matrix = _matrix(rows_or_G, centered)
-    number, dimension = rows_or_G.shape
+    matrix, rows = _matrix(rows_or_G, centered)
+    number, dimension = rows.shape
     values, small = torch.linalg.eigh(matrix)
     values, small = values.flip(0).clamp_min(0), small.flip(1)
-    eps = torch.finfo(rows_or_G.dtype if isinstance(rows_or_G, Tensor) else torch.float32).eps
-    rank = int((values > len(values) * eps * values[0]).sum())
+    rank = int((values > len(values) * torch.finfo(rows.dtype).eps * values[0]).sum())
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= rank:
         raise InvalidInput(
             f"k must be a whole number from 1 to {rank}, the number of non-zero eigenvalues; {k!r} came. Pass more gradients, or a smaller k."
         )
-    vectors = small[:, :k]
-    if number <= dimension:
-        weights = vectors - vectors.mean(0) if centered else vectors
-        if isinstance(rows_or_G, Tensor):
-            vectors = rows_or_G.T @ weights.to(rows_or_G)
-        else:
-            vectors = torch.stack([rows_or_G.T @ column for column in weights.unbind(1)], 1)
-        vectors = torch.linalg.qr(vectors / (number * values[:k]).sqrt().to(vectors)).Q * 1.0
-        # QR may turn signs; orthonormal to rounding is what is wanted, the sign of an eigenvector is free.
-    elif isinstance(rows_or_G, Tensor):
-        vectors = vectors.to(rows_or_G)
+    small = small[:, :k]
+    if number > dimension:
+        vectors = small
+    elif isinstance(rows, Tensor):
+        vectors = torch.cat([block.double().T @ small for block in column_blocks(rows, centered)])
+    else:
+        weights = small - small.mean(0) if centered else small
+        vectors = torch.stack([rows.T @ column for column in weights.to(rows.dtype).unbind(1)], 1).double()
+    vectors = torch.linalg.qr(vectors / vectors.norm(dim=0)).Q.to(rows.dtype)
     return CovarianceSpectrum(values, vectors, number, centered)
 
 
-def _matrix(rows_or_G: Gradients, centered: bool) -> Tensor:  # noqa: N803
-    """The smaller of Gram matrix and covariance, over L, in float64."""
-    if isinstance(rows_or_G, Tensor):
-        rows = _check(rows_or_G)
-        number, dimension = rows.shape
-        if number > dimension:
-            wide = (rows.double() - rows.double().mean(0) if centered else rows.double()).T
-            return gram_matrix(wide.contiguous()) / number
-        return gram_matrix(rows, centered=centered) / number
-    if not hasattr(rows_or_G, "gram"):
-        raise InvalidInput(f"gradients must be a tensor (L, d) or PerExampleGradients; {type(rows_or_G).__name__} came.")
+def _matrix(rows_or_G: Gradients, centered: bool) -> tuple[Tensor, Gradients]:  # noqa: N803
+    """The smaller of Gram matrix and covariance, over L, in float64; and the gradients it was made of, dense where d is below L."""
+    if isinstance(rows_or_G, Tensor) or not hasattr(rows_or_G, "gram"):
+        rows_or_G = check_rows(rows_or_G, 2)  # noqa: N806
     number, dimension = rows_or_G.shape
     if number < 2:
         raise InvalidInput(f"a covariance takes at least two gradients; {number} came.")
-    gram = rows_or_G.gram().double()
+    if number > dimension:
+        rows = rows_or_G if isinstance(rows_or_G, Tensor) else check_rows(rows_or_G.dense(), 2)
+        return _second_moment(rows, centered), rows
+    if isinstance(rows_or_G, Tensor):
+        return gram_matrix(rows_or_G, centered=centered).div_(number), rows_or_G
+    gram = rows_or_G.gram(dtype=torch.float64)
     if centered:
         means = gram.mean(0)
         gram = gram - means - means[:, None] + means.mean()
-    if not torch.isfinite(gram).all():
-        raise InvalidInput("gradients must be finite; their inner products are not. Has the training diverged?")
-    return (gram + gram.T) / (2 * number)
+    return (gram + gram.T) / (2 * number), rows_or_G
 
 
-def _check(rows: Tensor) -> Tensor:
-    if rows.dim() != 2 or len(rows) < 2 or rows.shape[1] == 0 or not rows.is_floating_point():
-        raise InvalidInput(f"gradients must be a floating tensor (L, d) with at least two rows; {tuple(rows.shape)} of {rows.dtype} came.")
-    if not torch.isfinite(rows.sum(1)).all() and not torch.isfinite(rows).all():  # sums first: no copy of all entries as booleans
-        raise InvalidInput("gradients must be finite; NaN or infinite values came. Has the training diverged?")
-    return rows.detach()
+def _second_moment(rows: Tensor, centered: bool) -> Tensor:
+    """(d, d) mean of ``(g - mean)(g - mean)^T`` or of ``g g^T``, in float64, a few rows at a time."""
+    number, dimension = rows.shape
+    shift = rows.mean(0, dtype=torch.float64) if centered else rows.new_zeros(dimension, dtype=torch.float64)
+    moment = torch.zeros(dimension, dimension, dtype=torch.float64, device=rows.device)
+    for block in rows.split(4096):
+        block = block.double() - shift
+        moment.addmm_(block.T, block)
+    return (moment + moment.T) / (2 * number)

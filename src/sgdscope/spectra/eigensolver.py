@@ -1,13 +1,14 @@
 """Extreme eigenpairs of a symmetric operator known by its products: band Lanczos with thick restarts, warm starts and a random check.
 
-The basis V (j, d) and directions Q (p, d) not yet multiplied are orthonormal together, and the operator satisfies ``A V^T = V^T T + Q^T C``
-with small T (j, j) and C (p, j). Ritz pairs are those of T; the residual of ``(theta, V^T s)`` is ``Q^T C s``, known without a product.
-From one start vector p is 1 and this is Lanczos with full reorthogonalisation; from k vectors (the eigenvectors of a step before) it is a
-Rayleigh-Ritz step on their span, which goes on where the residual is largest.
+From one start vector this is Lanczos with full reorthogonalisation. From k vectors (the eigenvectors of a step before) it is a Rayleigh-Ritz
+step on their span, which goes on where the residual is largest; it takes k products at least. The first of them goes to the sum of the
+vectors: if the image lies outside their span, they are no longer near to eigenvectors, and their sum alone starts a Lanczos run, which is
+then the shorter way. `Band` holds the recurrence.
 
 One Krylov space holds one vector of each eigenspace only, and rounding brings in the others late; ARPACK in scipy 1.17 then reports
 convergence with a member missing (scipy issue 26112). So once all pairs have converged, a random direction orthogonal to everything enters,
-with a few products along its own chain; if that moves an unconverged value among those asked for, the iteration goes on.
+with a few products along its own chain, fewer where `RandomCheck` knows enough before; if that moves a value among those asked for, the
+iteration goes on, and is checked again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.spectra.band import Band
+from sgdscope.spectra.random_check import RandomCheck
 
 ENDS = ("largest", "smallest", "both", "magnitude")
 """What `extreme_eigenpairs` can look for."""
+
+DRIFT = 0.13
+"""Part of the image of the sum of the start vectors outside their span above which the sum alone goes on. Of gradient descent on LeNet:
+below it, the block saves up to two thirds of the products; above, it takes up to half more than a start from a random vector."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,52 @@ class Eigenpairs:
     converged: bool
 
 
+def check_search(
+    k: int, which: str, tolerance: float, max_products: int, check_products: int, basis_size: int | None, dimension: int | None = None
+) -> None:
+    """Refuses what `extreme_eigenpairs` cannot look for.
+
+    Raises:
+        InvalidInput: a count or tolerance out of range, k larger than the dimension, a basis smaller than k + 2.
+        NotFound: ``which`` is none of `ENDS`.
+    """
+    for name, value, least in (("k", k, 1), ("max_products", max_products, 1), ("check_products", check_products, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidInput(f"{name} must be a whole number of at least {least}; {value!r} came.")
+    if basis_size is not None and (isinstance(basis_size, bool) or not isinstance(basis_size, int) or basis_size < k + 2):
+        raise InvalidInput(f"basis_size must be a whole number of at least k + 2 = {k + 2}, room for a step; {basis_size!r} came.")
+    if not isinstance(tolerance, float | int) or not 0 < tolerance < 1:
+        raise InvalidInput(f"tolerance must lie between 0 and 1, relative to each eigenvalue; {tolerance!r} came.")
+    if which not in ENDS:
+        raise unknown_name("end of the spectrum", str(which), ENDS)
+    if dimension is not None and k > dimension:
+        raise InvalidInput(f"k must be at most the number of trainable parameters, {dimension}; {k} came. Ask for fewer eigenvalues.")
+
+
+def check_start(start: Tensor, dimension: int) -> Tensor:
+    """``start`` as (d, p) independent columns of length 1.
+
+    Raises:
+        InvalidInput: another shape, integers, NaN, zero or dependent columns.
+    """
+    if not isinstance(start, Tensor) or start.dim() not in (1, 2) or len(start) != dimension or start.shape[-1] == 0:
+        came = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
+        raise InvalidInput(f"start must be ({dimension},), ({dimension}, p) or the eigenpairs of this model; {came} came.")
+    start = start.detach().reshape(dimension, -1)
+    if not start.is_floating_point() or not torch.isfinite(start).all():
+        raise InvalidInput("start must hold finite floating-point numbers; NaN, infinite values or integers came.")
+    if start.dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"eigenpairs are computed in float32 or float64; {start.dtype} came. Convert the model, as by model.float().")
+    if not start.any(0).all():
+        raise InvalidInput("start must not be zero: the products of a zero vector span nothing. Pass None for a random one.")
+    start = start / start.abs().amax(0)  # first, or the squares of tiny numbers are zero
+    start = start / start.norm(dim=0)
+    products = start.double().T @ start.double()
+    if start.shape[1] > dimension or torch.linalg.matrix_rank(products, hermitian=True) < start.shape[1]:
+        raise InvalidInput(f"start must have independent columns; {start.shape[1]} came that are not. Drop repeated ones.")
+    return start
+
+
 def extreme_eigenpairs(
     product: Callable[[Tensor], Tensor],
     start: Tensor,
@@ -52,7 +105,7 @@ def extreme_eigenpairs(
     which: str = "largest",
     tolerance: float = 1e-2,
     max_products: int = 500,
-    check_products: int = 3,
+    check_products: int = 6,
     basis_size: int | None = None,
     generator: torch.Generator,
 ) -> Eigenpairs:
@@ -60,160 +113,62 @@ def extreme_eigenpairs(
 
     Args:
         product: (d,) to (d,).
-        start: (d, p) independent columns, not zero; their dtype and device are those of the work. Coefficients are in float64.
+        start: (d,) or (d, p) independent columns; their dtype (float32 or float64) and device are those of the work. Coefficients are in
+            float64.
         k: number of pairs, at most d.
         which: ``"largest"`` and ``"smallest"`` by sign, ``"both"`` the ``ceil(k/2)`` largest and the others smallest, ``"magnitude"``
             the largest by absolute value.
         tolerance: residual of each pair relative to its ``|value|`` (as in ARPACK); values below ``eps^(2/3)`` of the largest count as that.
-        max_products: where to stop, converged or not.
-        check_products: products along each random chain; 0 for no check.
-        basis_size: rows of V before a restart; 3 k + 40 if None. Memory is about ``(basis_size + p) d`` numbers.
+        max_products: where to stop, converged or not; with fewer than k products there are fewer pairs.
+        check_products: products at most along each random chain, half as many where the start vectors proved to be near to eigenvectors;
+            0 for no check.
+        basis_size: rows of V before a restart, at least k + 2; 3 k + 40 if None. Memory is about ``(basis_size + p) d`` numbers.
         generator: of the random directions, on the CPU.
 
     Raises:
-        InvalidInput: a product that is not finite.
+        InvalidInput: see `check_search` and `check_start`; a product that is not finite, or of a matrix that is not symmetric.
         NotFound: ``which`` is none of `ENDS`.
     """
-    if which not in ENDS:
-        raise unknown_name("end of the spectrum", which, ENDS)
+    start = check_start(start, len(start) if isinstance(start, Tensor) and start.dim() else 0)
     dimension = len(start)
-    size = min(dimension, max(basis_size or 3 * k + 40, k + 2))
-    state = _Band(start, size, generator)
-    products, chain, before = 0, 0, None  # products left of a chain; the values when it began
+    check_search(k, which, tolerance, max_products, check_products, basis_size, dimension)
+    size = min(dimension, basis_size or 3 * k + 40)
+    state = Band(start, size, generator)
+    products, near, check = 0, False, None
     while True:
-        values, small, wanted, residuals = state.ritz(k, which)
+        values, small, wanted, residuals = state.ritz(k, which)  # wanted in ascending order of the values
         exact = state.rows == dimension
         bound = tolerance * values[wanted].abs().clamp_min(_floor(start.dtype) * float(values.abs().max()) if len(values) else 0.0)
         converged = exact or (len(wanted) == k and bool((residuals <= bound).all()))
-        passed = exact or check_products == 0
-        if converged and chain == 0 and before is not None:
-            passed = passed or bool(((values[wanted] - before).abs() <= bound).all())
-            before = None
-        if products >= max_products or converged and passed and chain == 0:
+        checked = converged and check is not None and check.left == 0
+        passed = exact or check_products == 0 or (checked and bool(((values[wanted] - check.values).abs() <= bound).all()))
+        done = converged and passed
+        if done or products >= max_products:
             break
-        if converged and chain == 0:
-            chain, before = check_products, values[wanted]
-            state.inject()
+        if converged and (check is None or check.left == 0):
+            length = (check_products + near) // (1 + near)
+            check = RandomCheck(state.inject(), values[wanted], which, length, dimension - state.rows)
         if state.rows == size:
             state.restart(k, which)
             continue
-        if chain:
-            state.expand(product, state.last())
-            chain -= 1
+        if check and check.left:
+            state.expand(product, check.direction)
+            check.advance(*state.step())
+        elif state.starts:
+            state.expand(product, state.first())
+            if products == 0 and state.outside() > DRIFT:
+                state.merge()
+            elif products == 0:
+                near = start.shape[1] >= k
         else:
-            before = None
+            check = None
             state.expand(product, state.worst(small, wanted, residuals / bound) if len(wanted) else state.last())
         products += 1
-    order = values[wanted].argsort(descending=True)
-    wanted, residuals = wanted[order], residuals[order]
+    wanted, residuals = wanted.flip(0), residuals.flip(0)
     vectors = (state.basis().T @ small[:, wanted].to(start)).contiguous()
     device = start.device
-    return Eigenpairs(values[wanted].to(device), vectors, residuals.to(device), products, bool(converged and passed and chain == 0))
+    return Eigenpairs(values[wanted].to(device), vectors, residuals.to(device), products, done)
 
 
 def _floor(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps ** (2 / 3)
-
-
-class _Band:
-    """The invariant ``A V^T = V^T T + Q^T C``; T and C in float64 on the CPU."""
-
-    def __init__(self, start: Tensor, size: int, generator: torch.Generator) -> None:
-        self.v = start.new_empty(size, len(start))
-        self.rows, self.generator = 0, generator
-        self.t = torch.zeros(size, size, dtype=torch.float64)
-        self.q = torch.linalg.qr(start / start.norm(dim=0)).Q.T.contiguous()
-        self.c = torch.zeros(len(self.q), size, dtype=torch.float64)
-
-    def basis(self) -> Tensor:
-        return self.v[: self.rows]
-
-    def ritz(self, k: int, which: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Ritz values (j,), coefficients (j, j), indices of the wanted ones, and their residuals."""
-        j = self.rows
-        values, small = torch.linalg.eigh((self.t[:j, :j] + self.t[:j, :j].T) / 2)
-        wanted = _wanted(values, min(k, j), which)
-        return values, small, wanted, (self.c[:, :j] @ small[:, wanted]).norm(dim=0)
-
-    def inject(self) -> None:
-        """Appends a random direction, orthogonal to everything, to Q."""
-        if self.rows + len(self.q) >= self.v.shape[1]:
-            return  # V and Q span the whole space: nothing can be missing
-        random = torch.randn(self.v.shape[1], generator=self.generator, dtype=torch.float64).to(self.v)
-        direction, _, _ = self._orthogonal(random / random.norm())
-        self.q = torch.cat([self.q, (direction / direction.norm())[None]])
-        self.c = torch.cat([self.c, self.c.new_zeros(1, self.c.shape[1])])
-
-    def last(self) -> Tensor:
-        """(p,) coefficients in Q of its last direction; a random one is injected where there is none."""
-        if len(self.q) == 0:
-            self.inject()
-        return torch.eye(len(self.q), dtype=torch.float64)[-1]
-
-    def worst(self, small: Tensor, wanted: Tensor, excess: Tensor) -> Tensor:
-        """(p,) coefficients in Q of the residual that is furthest above its bound."""
-        residual = self.c[:, : self.rows] @ small[:, wanted[excess.argmax()]]
-        return residual / residual.norm() if residual.norm() > 0 else self.last()
-
-    def expand(self, product: Callable[[Tensor], Tensor], coefficients: Tensor) -> None:
-        """Moves the direction ``coefficients @ Q`` into V and multiplies it."""
-        j, p = self.rows, len(self.q)
-        if p > 1:
-            # A reflection whose first row is the direction: the rest of Q stays orthonormal to it.
-            reflect = torch.linalg.qr(torch.cat([coefficients[:, None], torch.eye(p, dtype=torch.float64)], 1)).Q.T
-            reflect[0] = coefficients
-            self.q, self.c = reflect.to(self.q) @ self.q, reflect @ self.c
-        direction = self.q[0] / self.q[0].norm()
-        self.v[j], self.q = direction, self.q[1:]
-        self.c, self.rows = self.c[1:], j + 1
-        image = product(direction)
-        length = image.norm()
-        if not torch.isfinite(length):
-            raise InvalidInput(
-                "the product of the Hessian with a vector must be finite; NaN or infinite values came. Has the training diverged?"
-            )
-        rest, inside, across = self._orthogonal(image)
-        self.t[: j + 1, j] = inside
-        self.t[j, : j + 1] = inside
-        self.c[:, j] = across
-        norm = rest.norm()
-        if norm > 10 * torch.finfo(image.dtype).eps * length and self.rows + len(self.q) < self.v.shape[1]:
-            self.q = torch.cat([self.q, (rest / norm)[None]])
-            row = self.c.new_zeros(1, self.c.shape[1])
-            row[0, j] = norm.double().cpu()
-            self.c = torch.cat([self.c, row])
-
-    def _orthogonal(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``vector`` less its parts in V and Q, and these parts. Twice: once leaves errors of the size of what was removed."""
-        inside = across = 0
-        for _ in range(2):
-            a = self.basis() @ vector
-            vector = vector - a @ self.basis()
-            b = self.q @ vector
-            vector = vector - b @ self.q
-            inside, across = inside + a.double().cpu(), across + b.double().cpu()
-        return vector, inside, across
-
-    def restart(self, k: int, which: str) -> None:
-        """Keeps the wanted Ritz vectors and as many of their neighbours as half of the rest of the room."""
-        values, small, _, _ = self.ritz(k, which)
-        keep = min(k + (self.rows - k) // 2, self.rows - 1)
-        kept = small[:, _wanted(values, keep, which)]
-        self.v[:keep] = kept.T.to(self.v) @ self.basis()
-        c = self.c[:, : self.rows] @ kept
-        self.t.zero_(), self.c.zero_()
-        self.t[:keep, :keep] = torch.diag(values[_wanted(values, keep, which)])
-        self.c[:, :keep] = c
-        self.rows = keep
-
-
-def _wanted(values: Tensor, k: int, which: str) -> Tensor:
-    """Indices of the wanted of ascending values."""
-    j = len(values)
-    if which == "largest":
-        return torch.arange(j - k, j)
-    if which == "smallest":
-        return torch.arange(k)
-    if which == "magnitude":
-        return values.abs().argsort(descending=True)[:k]
-    return torch.cat([torch.arange(k // 2), torch.arange(j - (k - k // 2), j)])

@@ -5,7 +5,7 @@ Values of parameters and buffers are copied, so that a later training step chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.examples import Examples, check_examples, take
+from sgdscope.models.examples import Examples, call, check_examples, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
 from sgdscope.models.parameters import trainable, unflatten
 from sgdscope.models.refusals import check_function, check_modules, largest
@@ -51,7 +51,7 @@ class Objective:
     def outputs(self, parameters: Sequence[Tensor], x: Examples) -> object:
         """The model's outputs for inputs at other values of the trainable parameters, differentiable."""
         values = dict(zip(self.names, parameters, strict=True)) | self._fixed
-        return functional_call(self.model, values, (), dict(x)) if isinstance(x, Mapping) else functional_call(self.model, values, (x,))
+        return call(lambda *inputs, **named: functional_call(self.model, values, inputs, named), x)
 
     def losses(self, parameters: Sequence[Tensor], start: int = 0, stop: int | None = None) -> Tensor:
         """(stop - start,) losses of single examples at other values of the trainable parameters, differentiable."""
@@ -86,21 +86,33 @@ class Objective:
     def _check(self) -> None:
         """Targets; and two examples together, again, and alone, once a model, its modes and loss: the same finite losses."""
         modes = tuple(module.training for module in self.model.modules())
-        key, seen = (ref(self.loss), modes), _checked.setdefault(self.model, set())
+        key, seen = (_reference(self.loss), modes), _checked.setdefault(self.model, set())
         pair = [0, self.num_examples - 1]
         with torch.no_grad():
             outputs = self.outputs(self.parameters, take(self.x, slice(0, 1)))
             check_targets(self.loss, outputs, self.y, 1)
-            if key in seen:
+            if key[0] is not None and key in seen:
                 return
             try:
                 together, again, first, second = (self._losses_at(index) for index in (pair, pair, pair[:1], pair[1:]))
             except IndexError as error:  # F.cross_entropy inside a callable: "Target 10 is out of bounds."
                 raise InvalidInput(f"labels must lie within the outputs of the model; the loss says: {error} Check the labels.") from None
         check_function(together, again, torch.cat([first, second]), largest(outputs))
-        seen.add(key)
+        if key[0] is not None:
+            seen.difference_update({known for known in seen if known[0]() is None})  # losses that are gone
+            seen.add(key)
 
     def _losses_at(self, index: list[int]) -> Tensor:
         which = torch.tensor(index, device=self.parameters[0].device)
         losses = self.loss(self.outputs(self.parameters, take(self.x, which)), take(self.y, which))
         return check_losses(losses, len(index))
+
+
+def _reference(loss: Callable) -> ref | None:
+    """A weak reference that can be looked up, or None where the loss allows none."""
+    try:
+        reference = ref(loss)
+        hash(reference)
+    except TypeError:
+        return None
+    return reference

@@ -23,23 +23,32 @@ def projected_norm_ratio(gradients: Tensor, vectors: Tensor) -> Tensor:
         A scalar or (L,).
 
     Raises:
-        InvalidInput: shapes that do not fit, vectors that are not orthonormal, a zero gradient, NaN.
+        InvalidInput: shapes, dtypes or devices that do not fit, vectors that are not orthonormal, a zero gradient, NaN.
 
     >>> projected_norm_ratio(torch.tensor([3.0, 4.0]), torch.tensor([[1.0], [0.0]]))
     tensor(1.6667)
     """
+    for name, tensor in (("gradients", gradients), ("vectors", vectors)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            came = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise InvalidInput(f"{name} must be a floating tensor; {came} came.")
     if gradients.dim() not in (1, 2) or vectors.dim() != 2 or gradients.shape[-1] != vectors.shape[0] or vectors.shape[1] == 0:
         raise InvalidInput(
             f"gradients must be (d,) or (L, d) and vectors (d, k) with the same d; {tuple(gradients.shape)} and {tuple(vectors.shape)} came."
         )
-    if not torch.isfinite(gradients).all() or not torch.isfinite(vectors).all():
+    if (gradients.dtype, gradients.device) != (vectors.dtype, vectors.device):
+        raise InvalidInput(
+            f"gradients and vectors must have one dtype and device; {gradients.dtype} on {gradients.device} and {vectors.dtype} on "
+            f"{vectors.device} came. Convert one with .to()."
+        )
+    norms = gradients.norm(dim=-1)
+    if not torch.isfinite(norms).all() or not torch.isfinite(vectors).all():
         raise InvalidInput("gradients and vectors must be finite; NaN or infinite values came.")
     identity = torch.eye(vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
     if (vectors.T @ vectors - identity).abs().max() > torch.finfo(vectors.dtype).eps ** 0.5:
         raise InvalidInput(
             "vectors must have orthonormal columns; they do not. Take those of covariance_eigenpairs, or torch.linalg.qr(vectors).Q."
         )
-    norms = gradients.norm(dim=-1)
     if (norms == 0).any():
         raise InvalidInput("a gradient must not be zero: it has no direction. Leave such steps out.")
-    return norms / (gradients.to(vectors) @ vectors).norm(dim=-1)
+    return norms / (gradients @ vectors).norm(dim=-1)

@@ -106,6 +106,8 @@ def test_all_imports_are_followed(package):
         ("experiments/paper/page.py", "\n\ndef compute", "\n# and now\n\n\n\ndef compute"),
         ("experiments/paper/helper.py", "from", "# here\nfrom"),
         ("data/unused.py", "1", "2"),
+        ("data/__init__.py", "import load", "import load as load"),
+        ("data/__init__.py", "import load\n", "import load\nfrom sgdscope.data.unused import x\n\n__all__ = ['load', 'x']\n"),
         ("figures/__init__.py", "1", "2"),
         ("claims/__init__.py", "1", "2"),
         ("pages/__init__.py", "1", "2"),
@@ -134,7 +136,7 @@ def test_edits_that_change_no_run(package, name, old, new):
         ("training/loop.py", "return load()", "return 2 * load()"),
         ("training/schedule.py", "2", "3"),
         ("training/__init__.py", "", "x = 1\n"),
-        ("data/__init__.py", "import load", "import load as load"),
+        ("data/__init__.py", "data.load import load", "data.unused import x as load"),
         ("data/load.py", "1", "2"),
     ],
 )
@@ -147,6 +149,24 @@ def test_a_file_moved_within_the_package_counts(package):
     before = source.fingerprint(MODULE)
     (package / "training" / "schedule.py").rename(package / "training" / "schedules.py")
     assert edited(package, "experiments/paper/helper.py", "schedule", "schedules") != before
+
+
+def test_a_room_imported_as_a_whole_counts_as_a_whole(package):
+    """Its attributes may be any."""
+    before = source.fingerprint(MODULE)
+    whole = edited(package, "training/loop.py", "from ..data import load", "from sgdscope import data")
+    assert (
+        whole != before
+        and edited(package, "data/__init__.py", "import load\n", "import load\nfrom sgdscope.data.unused import x\n") != whole
+    )
+    assert edited(package, "data/unused.py", "1", "2") != whole
+
+
+def test_a_name_that_rooms_hand_on_to_each_other_in_a_circle(package):
+    (package / "data" / "__init__.py").write_text("from sgdscope.training import load\n")
+    (package / "training" / "__init__.py").write_text("from sgdscope.data import load\n")
+    source.fingerprint.cache_clear()
+    assert source.fingerprint(MODULE)
 
 
 @pytest.mark.parametrize(

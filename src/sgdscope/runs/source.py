@@ -30,19 +30,31 @@ def module_file(module: str) -> Path | None:
 
 
 def files_of(name: str) -> set[Path]:
-    """Files that importing a dotted name of this package executes: the packages that hold it, and itself if it is a module."""
+    """Files of a dotted name of this package: the packages that hold it, and itself if it is a module."""
     parts = name.split(".")
     prefixes = (".".join(parts[:length]) for length in range(2, len(parts) + 1))  # from 2: sgdscope's own __init__ holds only the version
     return {file for prefix in prefixes if (file := module_file(prefix))}
 
 
 def imported_files(file: Path, source: str | None = None) -> set[Path]:
-    """Files of this package that one file imports, anywhere in it, with the packages that hold them."""
+    """Files of this package whose code one file's imports need, anywhere in it.
+
+    ``from sgdscope.room import name`` needs the module that the room's ``__init__`` takes the name from, and not the rest of the room;
+    ``import sgdscope.room`` and ``from sgdscope import room`` need all of it.
+    """
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(source if source is not None else file.read_text(encoding="utf-8"))):
-        names: list[str] = []
+    for base, name, _ in _imports(file, source if source is not None else file.read_text(encoding="utf-8")):
+        found |= _needed(base, name)
+    return found
+
+
+@lru_cache(maxsize=512)
+def _imports(file: Path, source: str) -> tuple[tuple[str, str | None, str], ...]:
+    """(module, imported name, name here) of each import, relative ones resolved; the imported name is None for ``import module``."""
+    found: list[tuple[str, str | None, str]] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found += [(alias.name, None, alias.asname or alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -50,13 +62,33 @@ def imported_files(file: Path, source: str | None = None) -> set[Path]:
                     continue
                 package = file.parent.relative_to(PACKAGE.parent).parts
                 base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
-            names = [f"{base}.{alias.name}" for alias in node.names]
-        found = found.union(*map(files_of, names))
-    return found
+            found += [(base, alias.name, alias.asname or alias.name) for alias in node.names]
+    return tuple(found)
+
+
+def _needed(base: str, name: str | None, passed: tuple[str, ...] = ()) -> set[Path]:
+    """Files that one import needs; ``passed`` are the rooms that have handed it on."""
+    if name is None:
+        return files_of(base)
+    file = module_file(base)
+    if file is None:  # somebody else's
+        return set()
+    if file.name == "__init__.py" and base not in passed:  # what a room binds comes before a module of the same name
+        for origin, there, here in _imports(file, file.read_text(encoding="utf-8")):
+            if here == name and there is not None:
+                return _needed(origin, there, (*passed, base))
+    if module := module_file(f"{base}.{name}"):
+        return {module}
+    return set() if file == PACKAGE / "__init__.py" else {file}  # sgdscope's own __init__ holds only the version
 
 
 def closure(start: Iterable[Path], *, leave_out: tuple[str, ...] = ()) -> list[Path]:
-    """All files of this package reachable from ``start`` by imports, sorted; top-level parts in ``leave_out`` are not entered."""
+    """All files reachable from ``start`` by imports, and the packages that hold them, sorted; parts in ``leave_out`` are not entered."""
+    followed = _followed(start, leave_out)
+    return sorted(followed | _holders(followed))
+
+
+def _followed(start: Iterable[Path], leave_out: tuple[str, ...]) -> set[Path]:
     seen: set[Path] = set()
     waiting = list(start)
     while waiting:
@@ -65,7 +97,12 @@ def closure(start: Iterable[Path], *, leave_out: tuple[str, ...] = ()) -> list[P
             continue
         seen.add(file)
         waiting += imported_files(file)
-    return sorted(seen)
+    return seen
+
+
+def _holders(files: Iterable[Path]) -> set[Path]:
+    """The ``__init__`` files of the packages that hold files: importing those executes them."""
+    return {init for file in files for folder in file.parents if PACKAGE in folder.parents and (init := folder / "__init__.py").is_file()}
 
 
 def normalised(source: str) -> str:
@@ -107,7 +144,24 @@ def fingerprint(module: str) -> str:
         if not (name := getattr(sys.modules.get(module), "__file__", None)):
             raise InvalidInput(f"a run of {module} has no source file: define it in a module, so that the store can tell when it changes.")
         own, start = normalised(Path(name).read_text(encoding="utf-8")), imported_files(Path(name))
+    followed = _followed(start, WITHOUT_SCIENCE)
     digest = hashlib.sha256(own.encode())
-    for file in closure(start, leave_out=WITHOUT_SCIENCE):
-        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n{normalised(file.read_text(encoding='utf-8'))}\n".encode())
+    for file in sorted(followed | _holders(followed)):
+        text = file.read_text(encoding="utf-8")
+        text = normalised(text) if file in followed else _without_imports(text)
+        if text or file in followed:
+            digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n{text}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _without_imports(source: str) -> str:
+    """What a package's ``__init__`` does beside importing and listing names: all that can matter to a module that it only holds."""
+    kept = []
+    for node in ast.parse(source).body:
+        imports = isinstance(node, ast.Import | ast.ImportFrom)
+        listing = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not (imports or listing or docstring or typing):
+            kept.append(ast.unparse(node))
+    return "\n".join(kept)

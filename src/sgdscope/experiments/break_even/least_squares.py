@@ -12,14 +12,26 @@ from functools import lru_cache
 import pandas as pd
 import torch
 
-from sgdscope import stability
 from sgdscope.data import load_dataset
 from sgdscope.errors import InvalidInput
 from sgdscope.runs import Result, run
+from sgdscope.stability import (
+    LeastSquares,
+    covariance_rank,
+    critical_learning_rate_all_directions,
+    exact_second_moments,
+    gradient_covariance_spectrum,
+    gradient_noise,
+    gradient_noise_closed_form,
+    random_batches,
+    simulate_curvatures,
+    simulate_least_squares,
+    smallest_non_zero,
+)
 
 
 @lru_cache(maxsize=8)
-def least_squares_problem(dataset: str, num_examples: int, seed: int) -> stability.LeastSquares:
+def least_squares_problem(dataset: str, num_examples: int, seed: int) -> LeastSquares:
     """Linear least squares on images of a data set, with the mean image subtracted and targets that some w* fits exactly.
 
     Any targets will do: with at least as many pixels as images (and linearly independent images) the labels themselves are fitted.
@@ -33,7 +45,7 @@ def least_squares_problem(dataset: str, num_examples: int, seed: int) -> stabili
             f"least squares needs images or feature vectors, {dataset!r} has text. Use fashion_mnist_small, mnist, cifar10, ..."
         )
     features = images.flatten(1).double()
-    return stability.LeastSquares.of(features - features.mean(0))
+    return LeastSquares.of(features - features.mean(0))
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ def simulate_projected(config: Projected) -> Result:
     problem = least_squares_problem(config.dataset, config.num_examples, config.seed)
     boundary = problem.critical_learning_rate(config.batch_size)
     rates = boundary * torch.linspace(0.5, 1.5, config.num_rates, dtype=torch.float64)
-    done = stability.simulate_curvatures(
+    done = simulate_curvatures(
         problem.curvatures, rates, config.batch_size, num_steps=config.num_steps, num_replicas=config.num_replicas, seed=config.seed
     )
     table = {
@@ -80,7 +92,7 @@ class Boundary:
 def find_boundary(config: Boundary) -> Result:
     """Both boundaries as multiples of the inverse sharpness, and how much of the unstable mode lies along the top eigenvector."""
     problem = least_squares_problem(config.dataset, config.num_examples, config.seed)
-    exact = stability.critical_learning_rate_all_directions(problem, config.batch_size)
+    exact = critical_learning_rate_all_directions(problem, config.batch_size)
     row = {
         "sharpness": problem.sharpness,
         "curvature_std": problem.curvature_std,
@@ -112,8 +124,8 @@ def descend_at_rates(configs: Sequence[Descent]) -> list[Result]:
     problem = least_squares_problem(first.dataset, first.num_examples, first.seed)
     rates = torch.tensor([config.learning_rate for config in configs], dtype=torch.float64) / problem.sharpness
     setting = {"num_steps": first.num_steps, "num_replicas": first.num_replicas, "seed": first.seed}
-    free = stability.simulate_least_squares(problem, rates, first.batch_size, **setting)
-    exact = stability.exact_second_moments(problem, rates, first.batch_size, num_steps=first.num_steps)
+    free = simulate_least_squares(problem, rates, first.batch_size, **setting)
+    exact = exact_second_moments(problem, rates, first.batch_size, num_steps=first.num_steps)
     left_side = problem.stability_lhs(rates, first.batch_size)
     steps = torch.arange(first.num_steps + 1)
     results = []
@@ -170,26 +182,26 @@ def measure_noise(config: Noise) -> Result:
         if step == 0:
             of_l = _of_mini_batches(gradients, config, generator)
         if step % config.every == 0:
-            spectrum = stability.gradient_covariance_spectrum(gradients)
+            spectrum = gradient_covariance_spectrum(gradients)
             few = gradients[: config.enumerated]
             errors = []
             for size in range(1, config.enumerated):
-                closed = stability.gradient_noise_closed_form(few, size)
-                errors.append(abs(stability.gradient_noise(few, size) / closed - 1))
+                closed = gradient_noise_closed_form(few, size)
+                errors.append(abs(gradient_noise(few, size) / closed - 1))
             top, trace = float(spectrum[0]), float(spectrum.sum())
             table.append({"step": step, "enumeration_error": max(errors), "top": top, "trace": trace, "top_share": top / trace, **of_l})
-        batch = stability.random_batches(config.num_examples, config.batch_size, 1, generator=generator)[0]
+        batch = random_batches(config.num_examples, config.batch_size, 1, generator=generator)[0]
         point = point - rate * gradients[batch].mean(0)
     return Result(pd.DataFrame(table))
 
 
 def _of_mini_batches(gradients: torch.Tensor, config: Noise, generator: torch.Generator) -> dict[str, float]:
     """K from L mini-batch gradients: its rank, its smallest non-zero eigenvalue, and those at the positions that the paper's words name."""
-    batches = stability.random_batches(len(gradients), config.measure_batch, config.num_gradients, generator=generator)
-    spectrum = stability.gradient_covariance_spectrum(gradients[batches].mean(1))
+    batches = random_batches(len(gradients), config.measure_batch, config.num_gradients, generator=generator)
+    spectrum = gradient_covariance_spectrum(gradients[batches].mean(1))
     return {
-        "rank": stability.covariance_rank(spectrum),
-        "smallest_non_zero": stability.smallest_non_zero(spectrum),
+        "rank": covariance_rank(spectrum),
+        "smallest_non_zero": smallest_non_zero(spectrum),
         "largest_position": float(spectrum[config.num_gradients - 2]),  # the (L-1)th largest
         "smallest_position": float(spectrum.sort().values[config.num_gradients - 2]),  # the (L-1)th smallest
     }

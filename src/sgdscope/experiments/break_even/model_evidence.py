@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sgdscope import stability
 from sgdscope.claims import Evidence, Measurement, estimate, evidence
 from sgdscope.claims.evidence import incomplete
-from sgdscope.stability import derivations
+from sgdscope.stability import derivations, gradient_covariance, mean_outer_product
 
 ONE_DIMENSION = "simulated curvatures"
 
@@ -189,7 +188,7 @@ def reading() -> Evidence:
 def cross_references(seed: int = 0) -> Evidence:
     """be-err-refs: the share of CIFAR-10 in 25 batches of 128, and K from gradients as rows."""
     rows = np.random.default_rng(seed).normal(size=(7, 3))
-    product, outer = stability.gradient_covariance(rows), stability.mean_outer_product(rows)
+    product, outer = gradient_covariance(rows), mean_outer_product(rows)
     return Evidence(
         {
             "share": Measurement(25 * 128 / 50_000, detail="arithmetic"),

@@ -9,10 +9,10 @@ from functools import lru_cache
 import pandas as pd
 import torch
 
-from sgdscope import stability
 from sgdscope.data import load_dataset
 from sgdscope.errors import InvalidInput
 from sgdscope.runs import Result, run
+from sgdscope.stability import train_tiny_networks
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def train_together(configs: Sequence[TinyNetwork]) -> list[Result]:
     """Runs of one batch size, as one batched model. Equal to single runs up to rounding in batched products."""
     first = configs[0]
     x, y = components_and_targets(first.dataset, first.num_examples, first.components)
-    trained = stability.train_tiny_networks(
+    trained = train_tiny_networks(
         x,
         y,
         [(config.learning_rate, config.batch_size, config.seed) for config in configs],

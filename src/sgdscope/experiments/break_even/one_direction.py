@@ -10,8 +10,16 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from sgdscope import stability
 from sgdscope.runs import Result, run
+from sgdscope.stability import (
+    critical_sharpness,
+    reversed_order,
+    second_moment_factor,
+    simulate_two_point,
+    stability_lhs,
+    two_point_exponent,
+)
+from sgdscope.stability import simulate_early_training as simulate_the_model
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ def enumerate_batches(config: Enumeration) -> Result:
     for shape, curvatures in shapes.items():
         sharpness, spread = float(curvatures.mean()), float(curvatures.std(correction=0))
         for batch_size in range(1, config.num_examples + 1):
-            exact = stability.second_moment_factor(curvatures, rates, batch_size)
-            left = stability.stability_lhs(rates, sharpness, spread, config.num_examples, batch_size)
+            exact = second_moment_factor(curvatures, rates, batch_size)
+            left = stability_lhs(rates, sharpness, spread, config.num_examples, batch_size)
             rows += [
                 {
                     "curvatures": shape,
@@ -73,18 +81,14 @@ def simulate_phase_diagram(config: PhaseDiagram) -> Result:
     spreads = torch.linspace(0, config.largest_spread, config.num_spreads, dtype=torch.float64)
     rate, spread = (grid.reshape(-1) for grid in torch.meshgrid(rates, spreads, indexing="ij"))
     setting = {"num_examples": config.num_examples, "seed": config.seed}
-    few = stability.simulate_two_point(
-        rate, 1.0, spread, config.batch_size, num_steps=config.num_steps, num_replicas=config.num_replicas, **setting
-    )
-    many = stability.simulate_two_point(
-        rate, 1.0, spread, config.batch_size, num_steps=config.log_steps, num_replicas=config.log_replicas, **setting
-    )
+    few = simulate_two_point(rate, 1.0, spread, config.batch_size, num_steps=config.num_steps, num_replicas=config.num_replicas, **setting)
+    many = simulate_two_point(rate, 1.0, spread, config.batch_size, num_steps=config.log_steps, num_replicas=config.log_replicas, **setting)
     columns = {
         "learning_rate": rate,
         "spread": spread,
-        "left_side": stability.stability_lhs(rate, 1.0, spread, config.num_examples, config.batch_size),
+        "left_side": stability_lhs(rate, 1.0, spread, config.num_examples, config.batch_size),
         "log_second_moment": few.log_second_moment,
-        "exponent": stability.two_point_exponent(rate, 1.0, spread, config.num_examples, config.batch_size),
+        "exponent": two_point_exponent(rate, 1.0, spread, config.num_examples, config.batch_size),
         "measured_exponent": many.log_growth,
     }
     return Result(pd.DataFrame({name: column.numpy() for name, column in columns.items()}))
@@ -109,7 +113,7 @@ def simulate_stable_case(config: StableCase) -> Result:
     case = (config.learning_rate, 1.0, config.curvature_std)
     rows = []
     for num_steps in (1, 2, 5, 10, 20, 50, 100, config.num_steps):
-        done = stability.simulate_two_point(
+        done = simulate_two_point(
             *case,
             config.batch_size,
             num_examples=config.num_examples,
@@ -126,8 +130,8 @@ def simulate_stable_case(config: StableCase) -> Result:
             }
         )
     table = pd.DataFrame(rows)
-    table["left_side"] = stability.stability_lhs(*case, config.num_examples, config.batch_size)
-    table["exponent"] = stability.two_point_exponent(*case, config.num_examples, config.batch_size)
+    table["left_side"] = stability_lhs(*case, config.num_examples, config.batch_size)
+    table["exponent"] = two_point_exponent(*case, config.num_examples, config.batch_size)
     return Result(table)
 
 
@@ -146,7 +150,7 @@ def check_closed_form(config: ClosedForm) -> Result:
     """Points at which the root fails to fall with the rate, to rise with the batch size, or to be ``2 / eta`` at full batch (1e-12)."""
     rates, alphas, distances = (torch.tensor(v, dtype=torch.float64) for v in (config.learning_rates, config.alphas, config.distances))
     sizes = torch.arange(1, config.num_examples + 1)
-    root = stability.critical_sharpness(
+    root = critical_sharpness(
         rates[:, None, None, None], config.num_examples, sizes[:, None, None], alpha=alphas[:, None], distance=distances
     )  # (rates, sizes, alphas, distances)
     full = root[:, -1]
@@ -177,7 +181,7 @@ def simulate_early_training(config: EarlyTraining) -> Result:
     sharpness, distance = {"stable": (1.0, 1.0), "unstable": (60.0, 0.05)}[config.start]
     rates = torch.tensor(config.learning_rates, dtype=torch.float64)
     sizes = torch.tensor(config.batch_sizes, dtype=torch.float64)
-    done = stability.simulate_early_training(
+    done = simulate_the_model(
         rates[:, None],
         sizes,
         num_examples=config.num_examples,
@@ -208,7 +212,7 @@ class ReversedOrder:
 @run(version=1)
 def simulate_reversed_order(config: ReversedOrder) -> Result:
     """Sharpness and distance at the crossing for the smaller and the larger rate."""
-    done = stability.reversed_order(seed=config.seed)
+    done = reversed_order(seed=config.seed)
     return Result(
         pd.DataFrame({"learning_rate": [1.0, 1.8], "crossing_sharpness": done.sharpness.numpy(), "distance": done.distance.numpy()})
     )

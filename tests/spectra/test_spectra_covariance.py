@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no neighbours
 from spectra_twins import DEVICES, case, cross_entropy, dense_covariance, normal
 
+from sgdscope import stability
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.spectra import covariance_eigenpairs, covariance_spectrum
@@ -199,3 +200,13 @@ def test_one_example_has_no_covariance():
 def test_counts_that_are_refused(k):
     with pytest.raises(InvalidInput, match=r"k must be a whole number from 1 to 5, the number of non-zero eigenvalues;.*smaller k"):
         covariance_eigenpairs(normal(6, 20), k=k)
+
+
+@pytest.mark.parametrize(("number", "dimension"), [(7, 30), (30, 7), (2, 5)])
+def test_the_algebra_of_the_theory_pages(number, dimension):
+    """`sgdscope.stability` keeps its own few lines, whose committed results depend on them."""
+    rows = gradients(number, dimension)
+    theirs = stability.gradient_covariance_spectrum(rows)
+    torch.testing.assert_close(covariance_spectrum(rows), theirs.clamp_min(0), rtol=1e-9, atol=1e-13 * float(theirs[0]))
+    found = covariance_eigenpairs(rows, k=1)
+    assert found.smallest == pytest.approx(stability.smallest_non_zero(theirs), rel=1e-9)

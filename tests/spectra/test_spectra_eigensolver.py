@@ -18,6 +18,7 @@ from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.spectra import extreme_eigenpairs
 from sgdscope.spectra.eigensolver import ENDS
 from sgdscope.spectra.random_check import CHANCE, RandomCheck
+from sgdscope.stability.lanczos import largest_eigenpairs
 
 
 def find(matrix, start=None, *, k, seed=0, **settings):
@@ -277,6 +278,15 @@ def test_same_seed_same_bits():
     first, second, other = (find(matrix, k=4, seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.values, second.values) and torch.equal(first.vectors, second.vectors) and first.products == second.products
     assert not torch.equal(first.vectors, other.vectors)
+
+
+def test_the_batched_lanczos_of_the_theory_pages():
+    matrices = torch.stack([with_spectrum(OUTLIERS[seed::5], seed=seed) for seed in range(3)])
+    values, vectors, _ = largest_eigenpairs(lambda v: (matrices @ v[..., None])[..., 0], normal(3, 60), 60)
+    for matrix, value, vector in zip(matrices, values, vectors, strict=True):
+        pairs = find(matrix, k=1, tolerance=1e-7)
+        assert float(pairs.values[0]) == pytest.approx(float(value), rel=1e-9)
+        assert abs(float(pairs.vectors[:, 0] @ vector)) == pytest.approx(1, rel=1e-9)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -2,6 +2,8 @@
 
 K is quadratic in the loss: a summed loss instead of the mean one makes it N^2 times larger if the gradients carry the factor N each;
 its eigenvalue ratios, rank and shares do not change. It does not depend on a batch size: the rows are single gradients.
+
+Plain float64 algebra on a few rows, for the pages on theory; `sgdscope.spectra` has the same for the gradients of networks.
 """
 
 from __future__ import annotations

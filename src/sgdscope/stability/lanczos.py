@@ -1,4 +1,7 @@
-"""Largest eigenpairs of many symmetric operators at once, by Lanczos with full reorthogonalisation."""
+"""Largest eigenpairs of many symmetric operators at once, by Lanczos with full reorthogonalisation and a fixed number of products.
+
+For one operator `sgdscope.spectra.extreme_eigenpairs` finds several pairs to a tolerance, and checks that none is missing.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
-from sgdscope.gradients.factors import Rows
+from sgdscope.gradients.factors import Factor, Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
 from sgdscope.gradients.plan import Plan, factors, plan_of
 from sgdscope.models.examples import Examples, check_examples, check_versions, take, versions
@@ -107,6 +107,14 @@ class PerExampleGradients:
         """All chunks, kept or computed again."""
         check_versions(self._versions)
         yield from self._chunks if self.kept else self._compute()
+
+    def factors(self) -> Iterator[tuple[slice, dict[str, Factor]]]:
+        """Chunk by chunk, the place of its examples and their factors by name of the parameter; one that the losses do not use is missing.
+
+        With ``form="factored"`` all weights of linear layers and convolutions come as factors, else as rows where these take less memory.
+        """
+        for chunk in self._pass():
+            yield chunk.place, {self.names[i]: factor for i, factor in chunk.factors.items()}
 
     def gram(self, other: PerExampleGradients | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
         """(N, N) inner products ``<g_n, g_m>``, or (N, M) with the gradients of ``other``: same parameters, other examples or another point.

@@ -67,8 +67,7 @@ class Patches(Factor):
             gradients = gradients.transpose(1, 2)
         return gradients.reshape(number, self.geometry.groups, self.outputs, of_example * h * w)
 
-    def steps(self) -> list[slice]:
-        """Runs of examples whose patches take about `CACHE` bytes."""
+    def _steps(self) -> list[slice]:
         bytes_each = self.geometry.groups * self.fan_in * self.positions * self.inputs.element_size()
         step = max(1, (CACHE if self.inputs.device.type == "cpu" else 64 * CACHE) // bytes_each)
         return [slice(start, min(start + step, self.num_examples)) for start in range(0, self.num_examples, step)]
@@ -84,13 +83,13 @@ class Patches(Factor):
         if out.is_contiguous() and out.dtype == self.inputs.dtype:
             self._fill(out)
         else:
-            for which in self.steps():
+            for which in self._steps():
                 out[which] = torch.matmul(self.gradients_of(which), self.patches(which).transpose(2, 3)).flatten(1)
 
     def _fill(self, out: Tensor) -> None:
         groups = self.geometry.groups
         blocks = out.view(self.num_examples * groups, self.outputs, self.fan_in)
-        for which in self.steps():
+        for which in self._steps():
             block = blocks[which.start * groups : which.stop * groups]
             torch.bmm(self.gradients_of(which).flatten(0, 1), self.patches(which).flatten(0, 1).transpose(1, 2), out=block)
 
@@ -106,7 +105,7 @@ class Patches(Factor):
         """From rows, a few examples at a time, or from pairs of positions where that is cheaper."""
         norms = self.inputs.new_empty(self.num_examples)
         pairs = cheaper_in_factors(self.positions, self.fan_in, self.outputs, examples=1)
-        for which in self.steps():
+        for which in self._steps():
             a, d = self.patches(which), self.gradients_of(which)
             if pairs:
                 norms[which] = ((a.transpose(2, 3) @ a) * (d.transpose(2, 3) @ d)).sum((1, 2, 3))

@@ -1,5 +1,7 @@
 """Unbiased estimates of the full-batch gradient, and their variance at a snapshot."""
 
+from sgdscope.estimators.clustering import GradientClustering
+from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.lloyd import partition_objective, weighted_lloyd
 from sgdscope.estimators.mini_batch import MiniBatch
 from sgdscope.estimators.partition import Clustering
@@ -11,10 +13,12 @@ from sgdscope.estimators.variance import GradientVariance, gradient_variance
 __all__ = [
     "SVRG",
     "Clustering",
+    "GradientClustering",
     "GradientVariance",
     "MiniBatch",
     "Stratified",
     "estimates",
+    "factored_lloyd",
     "gradient_variance",
     "partition_objective",
     "weighted_lloyd",

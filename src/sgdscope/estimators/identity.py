@@ -35,16 +35,24 @@ class RefreshedOn:
         Raises:
             InvalidInput: another model, other data, or the same tensors written to since.
         """
+        problem = self.problem(model, x, y)
+        if problem is not None:
+            raise InvalidInput(problem)
+
+    def problem(self, model: nn.Module, x: Examples, y: Examples) -> str | None:
+        """What is wrong with these, None if they are the ones."""
         if _layout(model) != self._layout or (self._model is not None and self._model() is not model):
-            raise InvalidInput("the estimator was refreshed on another model. Call refresh with this one first.")
+            return "the estimator was refreshed on another model. Call refresh with this one first."
+        other = "the estimator was refreshed on other data. Call refresh with these first."
         if self._data is None:
             if _digest(x, y) != self._digest:
-                raise InvalidInput("the estimator was refreshed on other data. Call refresh with these first.")
+                return other
             self._adopt(model, x, y)
-            return
-        check_versions(self._data)
-        if not self._same(x, y):
-            raise InvalidInput("the estimator was refreshed on other data. Call refresh with these first.")
+            return None
+        for name, tensor, version in self._data:
+            if tensor._version != version:
+                return f"{name} must stay as it was when the estimator was refreshed; it was written to since. Call refresh again."
+        return None if self._same(x, y) else other
 
     def _same(self, x: Examples, y: Examples) -> bool:
         given = [*leaves(x, "x"), *leaves(y, "y")]

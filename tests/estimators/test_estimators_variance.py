@@ -161,3 +161,26 @@ def test_refusals(settings, error, message):
     settings = {"estimator": MiniBatch(2), "generator": generator()} | settings
     with pytest.raises(error, match=message):
         gradient_variance(settings.pop("estimator"), model, "cross_entropy", x, y, **settings)
+
+
+def passes(model, **settings):
+    """Examples in forward passes of 12 estimates."""
+    seen = []
+    hook = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    list(estimates(loss="cross_entropy", model=model, generator=generator(), **({"repeats": 12} | settings)))
+    hook.remove()
+    return sum(seen)
+
+
+def test_the_shared_way_is_taken_where_it_saves():
+    """12 batches of 4 of 9 examples take 9; few of many, an augmentation, batch norm in training mode or little memory take every batch."""
+    model, x, y = problem(dense, 9)
+    data = {"x": x, "y": y}
+    passes(model, estimator=MiniBatch(4), **data)  # the check of the model
+    assert passes(model, estimator=MiniBatch(4), **data) == 9
+    assert passes(model, estimator=MiniBatch(4), method="batches", **data) == 48
+    assert passes(model, estimator=MiniBatch(4), memory=2000, **data) == 48
+    assert passes(model, estimator=MiniBatch(4, augment=lambda x, g: x), **data) == 48
+    assert passes(model, estimator=MiniBatch(1), repeats=5, **data) == 5
+    model, x, y = problem(normed, 9)
+    assert passes(model.train(), estimator=MiniBatch(4), x=x, y=y) == 48

@@ -63,3 +63,14 @@ def test_weighted_sums(name):
     found = weighted_gradients(model, cross_entropy, x, y, weights, out=torch.ones_like(rows[:4]))
     torch.testing.assert_close(found, weights @ rows, rtol=1e-9, atol=1e-12)
     assert sum(seen) == 7
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("name", ["lenet", "linear on sequences", "embedding", "tied embedding", "reused layers", "unused layer"])
+def test_both_ways_of_a_weighted_sum(name, by_rows, monkeypatch):
+    monkeypatch.setattr("sgdscope.gradients.weighted.rows_are_cheaper", lambda *_: by_rows)
+    monkeypatch.setattr("sgdscope.gradients.weighted.WORK", 5000)
+    model, x, y = case(name, number=5)
+    weights = normal(3, 5, seed=5) * (normal(3, 5, seed=6) > 0)
+    found = weighted_gradients(model, cross_entropy, x, y, weights)
+    torch.testing.assert_close(found, weights @ loop(model, cross_entropy, x, y), rtol=1e-9, atol=1e-12)

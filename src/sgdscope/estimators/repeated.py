@@ -14,13 +14,14 @@ from sgdscope.estimators.checks import check_generator, check_whole
 from sgdscope.estimators.sampled import Sampled
 from sgdscope.gradients import weighted_gradients
 from sgdscope.gradients.budget import MEMORY
-from sgdscope.gradients.history import weights_are_cheaper, work_of
-from sgdscope.gradients.plan import plan_of
 from sgdscope.models.examples import Examples
-from sgdscope.models.losses import Loss, per_example_loss
+from sgdscope.models.losses import Loss
 from sgdscope.models.parameters import dimension, trainable
 
 METHODS = ("auto", "weights", "batches")
+
+SHARED = 2.0
+"""How many times each drawn example must come, on average, for the shared way (LeNet, SimpleCNN, ResNet8 and an MLP break even at 1 to 2)."""
 
 
 class Estimator(Protocol):
@@ -44,8 +45,8 @@ def estimates(
 ) -> Iterator[Tensor]:
     """``repeats`` estimates at the present parameters, in blocks (r, d) one after the other.
 
-    ``batches`` calls the estimator; ``weights`` draws all its examples first, streams the per-example gradients of those once and multiplies them
-    by the (repeats, N) sampling weights: the same draws, equal up to rounding. ``auto`` counts multiplications, and takes ``batches`` for
+    ``batches`` calls the estimator; ``weights`` draws all its examples first, takes the factored gradients of those once and sums them by the
+    (repeats, N) sampling weights: the same draws, equal up to rounding. ``auto`` does so where examples come often enough, and takes ``batches`` for
     estimators of other rooms, with an augmentation, with batch norm in training mode, and where the estimates exceed half of ``memory``.
 
     Raises:
@@ -58,7 +59,7 @@ def estimates(
     possible = isinstance(estimator, Sampled) and estimator.augment is None
     if method == "weights" and not possible:
         raise InvalidInput("method 'weights' is for estimators of this package without augmentation. Use 'auto' or 'batches'.")
-    if method == "batches" or not possible or (method == "auto" and not _cheaper(estimator, model, loss, x, y, repeats, memory)):
+    if method == "batches" or not possible or (method == "auto" and not _cheaper(estimator, model, x, y, repeats, memory)):
         for _ in range(repeats):
             yield estimator.estimate(model, loss, x, y, generator=generator)[None]
         return
@@ -81,15 +82,16 @@ def _shared(
     return total
 
 
-def _cheaper(estimator: Sampled, model: nn.Module, loss: Loss, x: Examples, y: Examples, repeats: int, memory: int) -> bool:
-    """Whether streaming the per-example gradients takes fewer multiplications than one backward pass an estimate, and is defined and fits."""
+def _cheaper(estimator: Sampled, model: nn.Module, x: Examples, y: Examples, repeats: int, memory: int) -> bool:
+    """Whether the examples of all estimates are enough more than the different ones among them, and the shared way is defined and fits.
+
+    Different ones take a forward and backward pass without weight gradients, 2/3 of a whole one, and all of them at most the other third.
+    """
     if any(isinstance(module, _NormBase) and module.training for module in model.modules()):
         return False
-    size, number = dimension(model), estimator.check(model, x, y)
+    number, batch_size = estimator.check(model, x, y), estimator.batch_size
     parameter = next(iter(trainable(model).values()))
-    if repeats * (size + number) * parameter.element_size() > memory // 2:
+    if repeats * (dimension(model) + number) * parameter.element_size() > memory // 2:
         return False
-    if not weights_are_cheaper(number, estimator.batch_size, repeats, size, 3 * size):  # the least work that a model can have
-        return False
-    plan = plan_of(model, per_example_loss(loss), x, y, number)
-    return weights_are_cheaper(number, estimator.batch_size, repeats, size, work_of(plan))
+    different = number * (1 - (1 - batch_size / number) ** repeats) if batch_size < number else number
+    return repeats * batch_size > SHARED * different

@@ -83,7 +83,7 @@ def gradient_history(
         )
     if batch_size == 1:
         _single(model, loss, x, y, batches[:, 0], memory, out)
-    elif method == "weights" or (method == "auto" and weights_are_cheaper(num_examples, batch_size, num_draws, plan.size, work_of(plan))):
+    elif method == "weights" or (method == "auto" and weights_are_cheaper(num_examples, batch_size, num_draws, plan.size, _work(plan))):
         _weighted(model, loss, x, y, batches, memory, out)
     else:
         _one_by_one(model, function, x, y, batches, memory, plan.bytes_captured, out)
@@ -98,7 +98,7 @@ def weights_are_cheaper(num_examples: int, batch_size: int, num_draws: int, size
     return drawn * (2 * work + num_draws * size / PRODUCT_SPEED) < num_draws * batch_size * work
 
 
-def work_of(plan: Plan) -> int:
+def _work(plan: Plan) -> int:
     """Multiplications of a forward and backward pass of one example: three for each weight at each position."""
     return 3 * max(plan.size, plan.multiplications)
 

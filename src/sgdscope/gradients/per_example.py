@@ -116,6 +116,16 @@ class PerExampleGradients:
         for chunk in self._pass():
             yield chunk.place, {self.names[i]: factor for i, factor in chunk.factors.items()}
 
+    def columns(self, name: str) -> slice:
+        """Where a parameter's gradient stands in the flattened gradient.
+
+        Raises:
+            NotFound: an unknown parameter.
+        """
+        if name not in self.names:
+            raise unknown_name("parameter", name, self.names)
+        return self._plan.columns[self.names.index(name)]
+
     def gram(
         self, other: PerExampleGradients | None = None, *, dtype: torch.dtype | None = None, parameters: Sequence[str] | None = None
     ) -> Tensor:

@@ -17,7 +17,7 @@ from sgdscope.training import mean_gradient, train
 
 KINDS = {
     "gram": {"centres": "gram"},
-    "running": {"centres": "gram", "sizes": "running"},
+    "paper": {"centres": "gram", "sizes": "previous"},
     "rank1": {"centres": "rank1"},
     "svd": {"centres": "svd", "rank": 2},
     "authors": {"centres": "rank1", "sizes": "running", "biases": False, "refill": "one", "pass_batch": 4},
@@ -210,7 +210,7 @@ def test_an_unused_layer_is_refused():
         refreshed((model, x, y), centres="rank1", layers=["idle"])
 
 
-@pytest.mark.parametrize("kind", ["running", "rank1"])
+@pytest.mark.parametrize("kind", ["gram", "paper", "rank1"])
 def test_a_checkpoint_carries_the_clusters(kind, tmp_path):
     """Six steps with a warm refresh at the fourth, in one go and from a checkpoint at the second: the same bits."""
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from estimator_cases import close, dense, generator, images, problem, rows_of
+sys.path.append(str(Path(__file__).parents[1] / "gradients"))
+from estimator_cases import close, dense, generator, images, problem, rows_of, seeded
+from twins import CASES, case
 
 from sgdscope.errors import InvalidInput, NotFound
-from sgdscope.estimators import factored_lloyd, weighted_lloyd
+from sgdscope.estimators import GradientClustering, factored_lloyd, weighted_lloyd
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.factors import Rows
 from sgdscope.models.examples import take
@@ -40,6 +42,42 @@ def test_full_rank_is_exact(build, sizes, refill, parameters):
         found = factored_lloyd(source(model, x, y), 5, rule="svd", rank=99, parameters=parameters, generator=generator(1), **shared)
         assert torch.equal(found.assignment, exact.assignment) and torch.equal(found.sizes, exact.sizes)
         assert (found.empty, found.collapsed, found.converged) == (exact.empty, exact.collapsed, exact.converged)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_layer(name):
+    """Full rank against the Gram matrix for all the models that per-example gradients are tested on."""
+    model, x, y = case(name, number=10)
+    gram = PerExampleGradients.of(model, "cross_entropy", x, y).gram()
+    settings = {"sizes": "none", "steps": 4, "start": torch.arange(10) % 3}
+    exact = weighted_lloyd(gram, 3, generator=generator(1), **settings)
+    found = factored_lloyd(source(model, x, y), 3, rule="svd", rank=9999, generator=generator(1), **settings)
+    assert torch.equal(found.assignment, exact.assignment)
+
+
+def test_inputs_in_dicts_and_float32():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.line = torch.nn.Embedding(9, 3), torch.nn.Linear(3, 3)
+
+        def forward(self, tokens):
+            return self.line(self.words(tokens).sum(1))
+
+    model = seeded(Net, dtype=torch.float32)
+    x, y = {"tokens": torch.arange(60).view(20, 3) * 7 % 9}, torch.arange(20) % 3
+    for centres in ("gram", "rank1"):
+        estimator = GradientClustering(4, centres=centres)
+        estimator.refresh(model, "cross_entropy", x, y, generator=generator())
+        found = estimator.estimate(model, "cross_entropy", x, y, generator=generator())
+        assert found.dtype == torch.float32 and found.shape == (39,)
+        full = full_gradient(model, x, y)
+        mean = sum(estimator.estimate(model, "cross_entropy", x, y, generator=generator(s)) for s in range(400)) / 400
+        assert (mean - full).norm() < 0.1 * full.norm()
+
+
+def full_gradient(model, x, y):
+    return PerExampleGradients.of(model, "cross_entropy", x, y).mean()
 
 
 def materialised(model, x, y, start, *, clusters, steps, sizes, pass_batch):

@@ -80,7 +80,7 @@ def test_a_step_may_raise_the_objective():
     """The smallest counter-example: gradients 0, 1, 2, 4 from {0, 2, 4}, {1} at 24 to {2}, {0, 1, 4} at 26."""
     g = torch.tensor([[0.0], [1.0], [2.0], [4.0]], dtype=torch.float64)
     start = torch.tensor([0, 1, 0, 0])
-    found = weighted_lloyd(g @ g.T, 2, steps=1, start=start, generator=generator())
+    found = weighted_lloyd(g @ g.T, 2, steps=1, sizes="previous", start=start, generator=generator())
     assert found.assignment.tolist() == [1, 1, 0, 1]
     assert (partition_objective(g @ g.T, start), found.objective[0]) == (24, 26)
 
@@ -131,8 +131,17 @@ def test_collapse_is_reported():
     )
     assert bare.collapsed and bare.empty[-1] == 9 and int((bare.sizes > 0).sum()) == 1
     assert not running.collapsed and int((running.sizes > 0).sum()) == 10
-    mended = weighted_lloyd(rows @ rows.T, 10, steps=10, generator=generator(2))
+    mended = weighted_lloyd(rows @ rows.T, 10, sizes="previous", steps=10, generator=generator(2))
     assert int((mended.sizes > 0).sum()) == 10 and mended.objective[-1] < bare.objective[-1]
+
+
+def test_fixed_sizes_are_unstable_and_running_counts_are_not():
+    """Loose clouds: by the sizes of the last step most assignments leave clusters empty; running counts leave none, and are better."""
+    rows = normal(400, 30, seed=5) + 2 * normal(12, 30, seed=6)[torch.arange(400) % 12]
+    found = {s: weighted_lloyd(rows @ rows.T, 20, sizes=s, steps=10, generator=generator(2)) for s in ("previous", "running", "none")}
+    assert sum(empty > 0 for empty in found["previous"].empty) >= 8 and not any(found["running"].empty)
+    last = {sizes: clustering.objective[-1] for sizes, clustering in found.items()}
+    assert last["running"] < 0.5 * last["previous"] and last["running"] < last["none"]
 
 
 def test_duplicates_leave_clusters_empty():

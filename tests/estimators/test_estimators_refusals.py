@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from estimator_cases import generator, normal, problem
 
 from sgdscope.errors import InvalidInput, NotFinite
-from sgdscope.estimators import SVRG, MiniBatch, Stratified
+from sgdscope.estimators import SVRG, GradientClustering, MiniBatch, Stratified
 from sgdscope.training import train
 
 
@@ -142,9 +142,18 @@ def test_a_checkpoint_carries_the_estimator(name, tmp_path):
     assert len({float(value.sum()) for value in whole.values()}) == 7
 
 
-def test_a_state_of_another_batch_size():
-    with pytest.raises(InvalidInput, match="the state is of an estimator with batch_size 4; this one has 3"):
-        MiniBatch(3).restore(MiniBatch(4).state())
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        (MiniBatch(3), MiniBatch(4), "batch_size was 4, is 3"),
+        (SVRG(3), SVRG(3, replacement=True), "replacement was True, is False"),
+        (GradientClustering(3), GradientClustering(3, centres="rank1"), "centres was 'rank1', is 'gram'"),
+        (GradientClustering(3, layers=["0"]), GradientClustering(3), r"layers was None, is \['0'\]"),
+    ],
+)
+def test_a_state_of_other_options(ours, theirs, message):
+    with pytest.raises(InvalidInput, match=f"the state must be of an estimator with the same options; {message}"):
+        ours.restore(theirs.state())
 
 
 def test_a_restored_estimator_knows_its_data():

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from estimator_cases import close, dense, generator, images, over_outcomes, problem, rows_of, scatter
+from estimator_cases import close, dense, generator, images, normal, over_outcomes, problem, rows_of, scatter
 
 from sgdscope.estimators import SVRG, MiniBatch, Stratified
 from sgdscope.training import mean_gradient
@@ -35,6 +37,18 @@ def test_proposition_3_1(partition):
     sets = [rows[partition == name] for name in partition.unique()]
     close(mean, rows.mean(0))
     close(variance, sum(len(of) ** 2 * scatter(of) for of in sets) / len(x) ** 2)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=7), st.integers(0, 10**6))
+def test_proposition_3_1_for_any_partition(partition, seed):
+    """The same law on gradients at random."""
+    partition, rows = torch.tensor(partition), normal(len(partition), 3, seed=seed)
+    index, weights = Stratified(partition).outcomes(len(rows))
+    found = (weights[:, :, None] * rows[index]).sum(1)
+    close(found.mean(0), rows.mean(0))
+    expected = sum(len(of) ** 2 * scatter(of) for of in (rows[partition == name] for name in partition.unique()))
+    close(scatter(found), expected / len(rows) ** 2)
 
 
 def test_limits():

@@ -39,7 +39,7 @@ class GradientClustering(Sampled):
             ``svd``, the best centres of rank ``rank``.
         rank: of ``svd``.
         steps: assignments at a refresh; the paper takes 10 on MNIST and 3 elsewhere ("GC T").
-        sizes: N_k in the assignment: ``previous`` (paper), ``running`` (authors' code) or ``none`` (plain k-means).
+        sizes: N_k in the assignment: ``running`` (authors' code), ``previous`` (paper; unstable, see `weighted_lloyd`) or ``none`` (plain k-means).
         refill: how many empty clusters are refilled at each step: ``all``, ``one`` (authors' code) or ``none``.
         pass_batch: after how many examples ``running`` counts are brought up to date.
         layers: names of modules or parameters, or patterns such as ``"conv*"``, whose gradients count for the distances; all by default.
@@ -66,9 +66,9 @@ class GradientClustering(Sampled):
         centres: str = "gram",
         rank: int = 1,
         steps: int = 10,
-        sizes: str = "previous",
+        sizes: str = "running",
         refill: str = "all",
-        pass_batch: int = 128,
+        pass_batch: int = 32,
         layers: Sequence[str] | None = None,
         biases: bool = True,
         warm: bool = True,
@@ -94,7 +94,13 @@ class GradientClustering(Sampled):
             raise InvalidInput(f"layers must be a list of names; {layers!r} came.")
         self.num_clusters = self.batch_size = num_clusters
         self.centres, self.rank, self.steps, self.sizes, self.refill, self.pass_batch = centres, rank, steps, sizes, refill, pass_batch
-        self.layers, self.biases, self.warm, self.augment, self.memory = layers, biases, warm, augment, memory
+        self.layers, self.biases, self.warm, self.augment, self.memory = (
+            None if layers is None else list(layers),
+            biases,
+            warm,
+            augment,
+            memory,
+        )
         self.clustering: Clustering | None = None
         self.partition: Tensor | None = None
         self._strata: Strata | None = None
@@ -150,6 +156,11 @@ class GradientClustering(Sampled):
 
     def _take_up(self, partition: Tensor) -> None:
         self.partition, self._strata = partition, Strata(partition)
+
+    def options(self) -> dict[str, object]:
+        """All but augmentation and memory."""
+        names = ("num_clusters", "centres", "rank", "steps", "sizes", "refill", "pass_batch", "layers", "biases", "warm")
+        return {name: getattr(self, name) for name in names}
 
     def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
         """N, if it was refreshed on these."""

@@ -24,10 +24,10 @@ def factored_lloyd(
     rule: str = "mean",
     rank: int = 1,
     steps: int = 3,
-    sizes: str = "previous",
+    sizes: str = "running",
     start: Tensor | None = None,
     refill: str = "all",
-    pass_batch: int = 128,
+    pass_batch: int = 32,
     generator: torch.Generator,
 ) -> Clustering:
     """`weighted_lloyd` with centres ``C_k = sum_r d_kr c_kr^T`` a layer (Faghri et al. 2020, Sec. 3.2 and Fig. 2, Algorithms 1 to 3).

@@ -19,26 +19,29 @@ def weighted_lloyd(
     num_clusters: int,
     *,
     steps: int = 10,
-    sizes: str = "previous",
+    sizes: str = "running",
     start: Tensor | None = None,
     refill: str = "all",
-    pass_batch: int = 128,
+    pass_batch: int = 32,
     generator: torch.Generator,
 ) -> Clustering:
     """Alternates assignment (Eq. 3), sizes and update (Eq. 4) of Faghri et al. (2020, Sec. 3.1) on inner products.
 
     Lowers ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2) as a rule, not always: gradients 0, 1, 2, 4 in one dimension go from 24 to 26, see the
-    example. With ``previous`` sizes the large clusters repel and small ones attract, and everything may end in one cluster that then is small
-    no more; ``refill`` mends that, and the result tells.
+    example. With ``previous`` sizes, those of Eq. 3, small clusters draw nearly all examples and large ones lose theirs, and the next step
+    turns that round. On an MLP 784-100-10 (2,000 examples of FashionMNIST, K = 64, 0, 50 and 600 steps of training, one seed) 25 to 63 clusters were
+    empty at each assignment but the first, and the partition left 0.5 to 1.0 of the variance of a mini-batch of K (10 to 27 times it
+    where one empty cluster a step is refilled). ``running`` counts, the default, left 0.15 to 0.28, plain k-means 0.16 to 0.42.
 
     Args:
         gram: (N, N) inner products, symmetric.
         num_clusters: K, from 1 to N.
         steps: most assignments.
-        sizes: which N_k weigh the distances: ``previous`` (paper), ``running`` (authors' code; examples in a random order) or ``none`` (k-means).
+        sizes: which N_k weigh the distances: ``running`` (authors' code; examples in a random order), ``previous`` (paper) or ``none`` (k-means).
         start: (N,) a first partition, whose centres the first assignment takes; by default K random examples are the first centres and weigh 1 each.
         refill: ``all``, ``one`` or ``none`` of the empty clusters at each step; see `refill_empty`.
-        pass_batch: after how many examples ``running`` counts are brought up to date.
+        pass_batch: after how many examples ``running`` counts are brought up to date; 128 in the authors' code, which left twice to four
+            times the objective of 1 to 32 in a test with N = 400 and K = 20 (with N at most that, a pass is plain k-means).
         generator: of the first centres, the refills, and the order of ``running``.
 
     Raises:
@@ -47,7 +50,7 @@ def weighted_lloyd(
 
     >>> g = torch.tensor([0.0, 1.0, 2.0, 4.0])
     >>> from_24 = torch.tensor([0, 1, 0, 0])
-    >>> found = weighted_lloyd(torch.outer(g, g), 2, steps=1, start=from_24, generator=torch.Generator())
+    >>> found = weighted_lloyd(torch.outer(g, g), 2, steps=1, sizes="previous", start=from_24, generator=torch.Generator())
     >>> found.assignment, found.objective
     (tensor([1, 1, 0, 1]), (26.0,))
     """

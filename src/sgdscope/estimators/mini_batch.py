@@ -34,6 +34,10 @@ class MiniBatch(Sampled):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.batch_size}, replacement={self.replacement})"
 
+    def options(self) -> dict[str, object]:
+        """B and the kind of draw."""
+        return {"batch_size": self.batch_size, "replacement": self.replacement}
+
     def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A random subset, or B independent draws."""
         self._fits(number)

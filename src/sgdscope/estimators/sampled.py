@@ -98,18 +98,25 @@ class Sampled:
             total = found if total is None else total + found
         return total
 
+    def options(self) -> dict[str, object]:
+        """What it was made with, as far as it decides the estimates: numbers, texts, None and lists of them."""
+        return {"batch_size": self.batch_size}
+
     def state(self) -> dict[str, object]:
         """All that decides the estimates to come beside the generator, for checkpoints."""
-        return {"batch_size": self.batch_size}
+        return {"options": self.options()}
 
     def restore(self, state: dict[str, object]) -> None:
         """Take up a `state`.
 
         Raises:
-            InvalidInput: it is of another batch size.
+            InvalidInput: it is of an estimator with other options.
         """
-        if state["batch_size"] != self.batch_size:
-            raise InvalidInput(f"the state is of an estimator with batch_size {state['batch_size']}; this one has {self.batch_size}.")
+        for name, ours in self.options().items():
+            if state["options"].get(name) != ours:
+                raise InvalidInput(
+                    f"the state must be of an estimator with the same options; {name} was {state['options'].get(name)!r}, is {ours!r}."
+                )
 
 
 def weighted_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, weights: Tensor, *, chunk_size: int = CHUNK) -> Tensor:

@@ -202,6 +202,15 @@ def test_batch_norm_in_training_mode_is_refused_at_a_refresh():
     assert refreshed((model.eval(), x, y)).partition.shape == (8,)
 
 
+def test_a_gram_matrix_beyond_memory():
+    data = problem(dense, 30)
+    with pytest.raises(
+        InvalidInput, match="the Gram matrix of 30 examples takes .* GiB, memory allows .*Use centres='rank1', or raise memory"
+    ):
+        refreshed(data, memory=30 * 30 * 8 - 1)
+    assert refreshed(data, memory=30 * 30 * 8).partition.shape == refreshed(data, centres="rank1", memory=7199).partition.shape
+
+
 def test_an_unused_layer_is_refused():
     model, x, y = problem()
     model.add_module("idle", torch.nn.Identity())

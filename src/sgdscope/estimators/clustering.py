@@ -46,7 +46,7 @@ class GradientClustering(Sampled):
         biases: whether parameters of one dimension (biases, scales of norms) count; the authors' code leaves them out.
         warm: begin with the last clusters.
         augment: ``augment(x, generator)`` on the drawn examples; clusters are of one augmented copy of the data. Not with ``gram``.
-        memory: bytes for factors of per-example gradients.
+        memory: bytes for factors of per-example gradients, and for the Gram matrix: with 1 GiB N is at most 16,384 in float32.
 
     Attributes:
         clustering: what the last `refresh` found, with its objective by step; None before, and after `restore`.
@@ -84,6 +84,7 @@ class GradientClustering(Sampled):
         if centres not in CENTRES:
             raise unknown_name("centres", str(centres), CENTRES)
         check_options(sizes, refill)
+        check_whole("memory", memory)
         if rank != 1 and centres != "svd":
             raise InvalidInput(f"centres {centres!r} have no rank to choose; rank {rank} came. Use centres='svd'.")
         if augment is not None and centres == "gram":
@@ -110,13 +111,19 @@ class GradientClustering(Sampled):
         """Clusters the gradients at the present parameters.
 
         Raises:
-            InvalidInput: more clusters than examples; what `PerExampleGradients.of` refuses (batch norm in training mode among it).
+            InvalidInput: more clusters than examples; a Gram matrix beyond ``memory``; what `PerExampleGradients.of` refuses (batch norm in training mode among it).
         """
         check_generator(generator)
         number = num_examples(x, y)
         if self.num_clusters > number:
             raise InvalidInput(f"num_clusters must be at most the number of examples; {self.num_clusters} came for {number}.")
         names = self.parameters(model)
+        size = number**2 * next(model.parameters()).element_size()
+        if self.centres == "gram" and size > self.memory:
+            raise InvalidInput(
+                f"the Gram matrix of {number} examples takes {size / 2**30:.3g} GiB, memory allows {self.memory / 2**30:.3g}. "
+                "Use centres='rank1', or raise memory."
+            )
         on = RefreshedOn(model, x, y)
         start = self.partition if self.warm and self._on is not None and self._on.problem(model, x, y) is None else None
         if self.augment is not None:

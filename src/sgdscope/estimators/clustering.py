@@ -111,7 +111,8 @@ class GradientClustering(Sampled):
         """Clusters the gradients at the present parameters.
 
         Raises:
-            InvalidInput: more clusters than examples; a Gram matrix beyond ``memory``; what `PerExampleGradients.of` refuses (batch norm in training mode among it).
+            InvalidInput: more clusters than examples; a Gram matrix beyond ``memory``; what `PerExampleGradients.of` refuses, batch norm in
+                training mode among it.
         """
         check_generator(generator)
         number = num_examples(x, y)

@@ -13,6 +13,7 @@ from sgdscope.gradients.capture import forward
 from sgdscope.gradients.per_example import PerExampleGradients
 from sgdscope.gradients.plan import Plan, plan_of
 from sgdscope.gradients.sampling import draw_batches, sampling_counts
+from sgdscope.gradients.weighted import weighted_gradients
 from sgdscope.models.examples import Examples, check_examples, leaves, take
 from sgdscope.models.losses import Loss, per_example_loss
 from sgdscope.models.refusals import check_modules
@@ -123,13 +124,7 @@ def _single(model: nn.Module, loss: Loss, x: Examples, y: Examples, index: Tenso
 def _weighted(model: nn.Module, loss: Loss, x: Examples, y: Examples, batches: Tensor, memory: int, out: Tensor) -> None:
     """Sampling weights times streamed per-example gradients of the examples that were drawn."""
     counts = sampling_counts(batches, len(next(leaves(y, "y"))[1]))  # (T, N)
-    examples = counts.any(0).nonzero()[:, 0]
-    if len(examples) < counts.shape[1]:
-        counts, x, y = counts[:, examples], take(x, examples), take(y, examples)
-    gradients = PerExampleGradients.of(model, loss, x, y, memory=memory)
-    out.zero_()
-    for rows, where in gradients.blocks():
-        out.addmm_(counts[:, where].to(out.dtype), rows)
+    weighted_gradients(model, loss, x, y, counts, memory=memory, out=out)
     out /= batches.shape[1]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput, NotFinite
+from sgdscope.errors import InvalidInput, NotFinite, unknown_name
 from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
-from sgdscope.gradients.factors import Rows
+from sgdscope.gradients.factors import Factor, Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
 from sgdscope.gradients.plan import Plan, factors, plan_of
 from sgdscope.models.examples import Examples, check_examples, check_versions, take, versions
@@ -108,31 +108,67 @@ class PerExampleGradients:
         check_versions(self._versions)
         yield from self._chunks if self.kept else self._compute()
 
-    def gram(self, other: PerExampleGradients | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
+    def factors(self) -> Iterator[tuple[slice, dict[str, Factor]]]:
+        """Chunk by chunk, the place of its examples and their factors by name of the parameter; one that the losses do not use is missing.
+
+        With ``form="factored"`` all weights of linear layers and convolutions come as factors, else as rows where these take less memory.
+        """
+        for chunk in self._pass():
+            yield chunk.place, {self.names[i]: factor for i, factor in chunk.factors.items()}
+
+    def columns(self, name: str) -> slice:
+        """Where a parameter's gradient stands in the flattened gradient.
+
+        Raises:
+            NotFound: an unknown parameter.
+        """
+        if name not in self.names:
+            raise unknown_name("parameter", name, self.names)
+        return self._plan.columns[self.names.index(name)]
+
+    def gram(
+        self, other: PerExampleGradients | None = None, *, dtype: torch.dtype | None = None, parameters: Sequence[str] | None = None
+    ) -> Tensor:
         """(N, N) inner products ``<g_n, g_m>``, or (N, M) with the gradients of ``other``: same parameters, other examples or another point.
 
         Args:
             other: gradients with the same columns.
             dtype: in which products and sums are formed, and of the result; ``torch.float64`` for float32 gradients costs about twice the time.
                 By default that of the parameters.
+            parameters: names of those whose gradients count; all by default.
+
+        Raises:
+            InvalidInput: an ``other`` with other columns.
+            NotFound: an unknown parameter.
         """
+        groups = self._groups(parameters)
         if other is None:
-            return _finite(self._gram(dtype or self.dtype), "gram")
+            return _finite(self._gram(dtype or self.dtype, groups), "gram")
         if not isinstance(other, PerExampleGradients) or (other.names, other._plan.shapes) != (self.names, self._plan.shapes):
             raise InvalidInput(f"other must hold gradients of the same {self.shape[1]} parameters; {other!r} came.")
         out = torch.zeros(self.shape[0], other.shape[0], dtype=dtype or self.dtype, device=self.device)
         for left in self._blocks():
             for right in other._blocks():
-                add_gram(out, left, right, self._plan.groups, form=self._form, work=self._memory // 4)
+                add_gram(out, left, right, groups, form=self._form, work=self._memory // 4)
         return _finite(out, "gram")
 
-    def _gram(self, dtype: torch.dtype) -> Tensor:
+    def _groups(self, parameters: Sequence[str] | None) -> list[list[int]]:
+        """Indices of parameters layer by layer, of those named."""
+        if parameters is None:
+            return self._plan.groups
+        for name in parameters:
+            if name not in self.names:
+                raise unknown_name("parameter", name, self.names)
+        chosen = {self.names.index(name) for name in parameters}
+        return [kept for group in self._plan.groups if (kept := [index for index in group if index in chosen])]
+
+    def _gram(self, dtype: torch.dtype, groups: list[list[int]]) -> Tensor:
         out = torch.zeros(self.shape[0], self.shape[0], dtype=dtype, device=self.device)
         places = []
         for b, left in enumerate(self._blocks()):
-            add_gram(out, left, None, self._plan.groups, form=self._form, work=self._memory // 4)
+            add_gram(out, left, None, groups, form=self._form, work=self._memory // 4)
             for right in self._blocks(b + 1):
-                add_gram(out, left, right, self._plan.groups, form=self._form, work=self._memory // 4)
+                add_gram(out, left, right, groups, form=self._form, work=self._memory // 4)
             places += [chunk.place for chunk in left]
         mirror(out, places)
         return out

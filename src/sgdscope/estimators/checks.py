@@ -1,0 +1,45 @@
+"""What the estimators refuse alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sgdscope.errors import InvalidInput
+from sgdscope.models.refusals import dropped_share
+
+
+def check_whole(name: str, value: object, *, least: int = 1) -> int:
+    """``value``, if it is a whole number of at least ``least``.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInput(f"{name} must be a whole number of at least {least}; {value!r} came.")
+    return value
+
+
+def check_generator(generator: object) -> torch.Generator:
+    """``generator``, if it is one.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise InvalidInput(f"generator must be a torch.Generator; {type(generator).__name__} came. Pass torch.Generator().manual_seed(0).")
+    return generator
+
+
+def check_fixed(model: nn.Module) -> None:
+    """Refuses a model that draws random numbers of its own: they do not come from the estimator's generator.
+
+    Raises:
+        InvalidInput: active dropout.
+    """
+    for name, module in model.named_modules():
+        if module.training and dropped_share(module) > 0:
+            raise InvalidInput(
+                f"the model must be a fixed function of its parameters; {type(module).__name__} {name!r} drops values at random in training "
+                "mode. Call model.eval(), or set the share to 0."
+            )

@@ -1,0 +1,207 @@
+"""Gradient clustering: stratified sampling over clusters of the gradients themselves (Faghri et al. 2020, Sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.estimators.checks import check_generator, check_whole
+from sgdscope.estimators.factored import factored_lloyd
+from sgdscope.estimators.identity import RefreshedOn
+from sgdscope.estimators.lloyd import weighted_lloyd
+from sgdscope.estimators.partition import Clustering, check_options
+from sgdscope.estimators.sampled import Augment, Sampled
+from sgdscope.estimators.stratified import Strata
+from sgdscope.gradients import PerExampleGradients
+from sgdscope.gradients.budget import MEMORY
+from sgdscope.models.examples import Examples, num_examples, take
+from sgdscope.models.losses import Loss
+from sgdscope.models.parameters import trainable
+
+CENTRES = ("gram", "rank1", "svd")
+
+
+class GradientClustering(Sampled):
+    """One example from each of K clusters of per-example gradients, weighted by ``N_k / N`` (Eq. 1); `refresh` clusters.
+
+    Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance.
+    A later `refresh` on the same model and data begins with the clusters of the last one. Clusters that stay empty (fewer than K
+    distinct gradients) are left out of the draws.
+
+    Args:
+        num_clusters: K.
+        batch_size: examples of an estimate; K, since each cluster gives one.
+        centres: ``gram``, exact centres from the (N, N) Gram matrix; ``rank1``, one pair of vectors a cluster and weight (Eq. 5, 6);
+            ``svd``, the best centres of rank ``rank``.
+        rank: of ``svd``.
+        steps: assignments at a refresh; the paper takes 10 on MNIST and 3 elsewhere ("GC T").
+        sizes: N_k in the assignment: ``running`` (authors' code), ``previous`` (paper; unstable, see `weighted_lloyd`) or ``none`` (plain k-means).
+        refill: how many empty clusters are refilled at each step: ``all``, ``one`` (authors' code) or ``none``.
+        pass_batch: after how many examples ``running`` counts are brought up to date.
+        layers: names of modules or parameters, or patterns such as ``"conv*"``, whose gradients count for the distances; all by default.
+        biases: whether parameters of one dimension (biases, scales of norms) count; the authors' code leaves them out.
+        warm: begin with the last clusters.
+        augment: ``augment(x, generator)`` on the drawn examples; clusters are of one augmented copy of the data. Not with ``gram``.
+        memory: bytes for factors of per-example gradients, and for the Gram matrix: with 1 GiB N is at most 16,384 in float32.
+
+    Attributes:
+        clustering: what the last `refresh` found, with its objective by step; None before, and after `restore`.
+        partition: (N,) cluster of each example, or None.
+
+    Raises:
+        InvalidInput: numbers below 1, K above N, a batch size that is not K, a rank or an augmentation that the centres do not allow, a layer that
+            matches nothing; use before `refresh`, or on another model or data.
+        NotFound: an unknown option.
+    """
+
+    def __init__(
+        self,
+        num_clusters: int = 128,
+        batch_size: int | None = None,
+        *,
+        centres: str = "gram",
+        rank: int = 1,
+        steps: int = 10,
+        sizes: str = "running",
+        refill: str = "all",
+        pass_batch: int = 32,
+        layers: Sequence[str] | None = None,
+        biases: bool = True,
+        warm: bool = True,
+        augment: Augment | None = None,
+        memory: int = MEMORY,
+    ):
+        for name, value in (("num_clusters", num_clusters), ("rank", rank), ("steps", steps), ("pass_batch", pass_batch)):
+            check_whole(name, value)
+        if batch_size not in (None, num_clusters) or isinstance(batch_size, bool):
+            raise InvalidInput(
+                f"batch_size must be num_clusters, {num_clusters}, for each cluster gives one example; {batch_size!r} came. Leave it out."
+            )
+        if centres not in CENTRES:
+            raise unknown_name("centres", str(centres), CENTRES)
+        check_options(sizes, refill)
+        check_whole("memory", memory)
+        if rank != 1 and centres != "svd":
+            raise InvalidInput(f"centres {centres!r} have no rank to choose; rank {rank} came. Use centres='svd'.")
+        if augment is not None and centres == "gram":
+            raise InvalidInput(
+                "exact centres are of fixed per-example gradients; an augmentation came. Use centres='rank1', or leave it out."
+            )
+        if isinstance(layers, str) or layers is not None and not layers:
+            raise InvalidInput(f"layers must be a list of names; {layers!r} came.")
+        self.num_clusters = self.batch_size = num_clusters
+        self.centres, self.rank, self.steps, self.sizes, self.refill, self.pass_batch = centres, rank, steps, sizes, refill, pass_batch
+        self.layers, self.biases, self.warm, self.augment, self.memory = (
+            None if layers is None else list(layers),
+            biases,
+            warm,
+            augment,
+            memory,
+        )
+        self.clustering: Clustering | None = None
+        self.partition: Tensor | None = None
+        self._strata: Strata | None = None
+        self._on: RefreshedOn | None = None
+
+    def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
+        """Clusters the gradients at the present parameters.
+
+        Raises:
+            InvalidInput: more clusters than examples; a Gram matrix beyond ``memory``; what `PerExampleGradients.of` refuses, batch norm in
+                training mode among it.
+        """
+        check_generator(generator)
+        number = num_examples(x, y)
+        if self.num_clusters > number:
+            raise InvalidInput(f"num_clusters must be at most the number of examples; {self.num_clusters} came for {number}.")
+        names = self.parameters(model)
+        size = number**2 * next(model.parameters()).element_size()
+        if self.centres == "gram" and size > self.memory:
+            raise InvalidInput(
+                f"the Gram matrix of {number} examples takes {size / 2**30:.3g} GiB, memory allows {self.memory / 2**30:.3g}. "
+                "Use centres='rank1', or raise memory."
+            )
+        on = RefreshedOn(model, x, y)
+        start = self.partition if self.warm and self._on is not None and self._on.problem(model, x, y) is None else None
+        if self.augment is not None:
+            x = self.augment(x, generator)
+        shared = {"steps": self.steps, "sizes": self.sizes, "refill": self.refill, "pass_batch": self.pass_batch, "generator": generator}
+        if self.centres == "gram":
+            gram = PerExampleGradients.of(model, loss, x, y, memory=self.memory).gram(parameters=names)
+            found = weighted_lloyd(gram, self.num_clusters, start=start, **shared)
+        else:
+
+            def gradients(index: Tensor | None) -> PerExampleGradients:
+                a, b = (x, y) if index is None else (take(x, index), take(y, index))
+                return PerExampleGradients.of(model, loss, a, b, memory=self.memory, form="factored")
+
+            rule = "mean" if self.centres == "rank1" else "svd"
+            found = factored_lloyd(gradients, self.num_clusters, parameters=names, rule=rule, rank=self.rank, start=start, **shared)
+        self.clustering, self._on = found, on
+        self._take_up(found.assignment)
+
+    def parameters(self, model: nn.Module) -> list[str]:
+        """Names of the parameters whose gradients count for the distances.
+
+        Raises:
+            InvalidInput: a layer that matches none, or nothing left.
+        """
+        shapes = {name: parameter.dim() for name, parameter in trainable(model).items()}
+        for layer in self.layers or ():
+            if not any(_matches(name, layer) for name in shapes):
+                raise InvalidInput(
+                    f"layers must name modules or parameters that are trained; {layer!r} matches none of {', '.join(shapes)}."
+                )
+        chosen = [name for name in shapes if self.layers is None or any(_matches(name, layer) for layer in self.layers)]
+        chosen = [name for name in chosen if self.biases or shapes[name] > 1]
+        if not chosen:
+            raise InvalidInput(f"some parameters must count for the distances; layers {self.layers} without biases leave none.")
+        return chosen
+
+    def _take_up(self, partition: Tensor) -> None:
+        self.partition, self._strata = partition, Strata(partition)
+
+    def options(self) -> dict[str, object]:
+        """All but augmentation and memory."""
+        names = ("num_clusters", "centres", "rank", "steps", "sizes", "refill", "pass_batch", "layers", "biases", "warm")
+        return {name: getattr(self, name) for name in names}
+
+    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
+        """N, if it was refreshed on these."""
+        if self._on is None:
+            raise InvalidInput("GradientClustering has no clusters yet. Call refresh(model, loss, x, y, generator=...) first.")
+        self._on.check(model, x, y)
+        return super().check(model, x, y)
+
+    def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One member of each cluster, with weights ``N_k / N``."""
+        return self._fitted().draw(check_generator(generator))
+
+    def outcomes(self, number: int) -> tuple[Tensor, Tensor]:
+        """All ``prod_k N_k`` choices."""
+        return self._fitted().outcomes()
+
+    def _fitted(self) -> Strata:
+        if self._strata is None:
+            raise InvalidInput("GradientClustering has no clusters yet. Call refresh(model, loss, x, y, generator=...) first.")
+        return self._strata
+
+    def state(self) -> dict[str, object]:
+        """The clusters, and what they are of."""
+        return super().state() | {"on": None if self._on is None else self._on.state(), "partition": self.partition}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up a `state`."""
+        super().restore(state)
+        self.clustering = self._strata = self.partition = None
+        self._on = None if state["on"] is None else RefreshedOn.restored(state["on"])
+        if state["partition"] is not None:
+            self._take_up(state["partition"])
+
+
+def _matches(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(layer + ".") or fnmatchcase(name, layer)

@@ -1,0 +1,138 @@
+"""Estimates that are weighted sums of the gradients of a few drawn examples: what all estimators of this room share.
+
+An estimator draws B examples n_b with weights w_b and returns ``offset + sum_b w_b sum_p s_p g_{n_b}(theta_p)``, where the parts p are the
+present parameters with sign 1 and, for SVRG, those of a snapshot with sign -1. This linear form is what `variance` makes use of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sgdscope.errors import InvalidInput
+from sgdscope.estimators.checks import check_fixed, check_generator
+from sgdscope.gradients.capture import forward
+from sgdscope.models.examples import Examples, device_of, num_examples, take
+from sgdscope.models.losses import Loss, per_example_loss
+from sgdscope.models.parameters import trainable
+
+Augment: TypeAlias = Callable[[Examples, torch.Generator], Examples]
+"""``augment(x, generator)``: a changed copy of the drawn examples, such as `sgdscope.training.random_crop_and_flip`."""
+
+CHUNK = 1000
+"""Examples in one forward and backward pass of a sum over many."""
+
+
+class Sampled:
+    """Base of the estimators: ``refresh`` at a snapshot, then ``estimate`` as often as wanted.
+
+    A subclass gives `draw`, and `parts` and `offset` where they are not the plain ones.
+
+    Attributes:
+        batch_size: B, the number of examples of one estimate.
+        augment: applied to the drawn examples, or None.
+    """
+
+    batch_size: int
+    augment: Augment | None = None
+
+    def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
+        """Nothing to prepare, except for the checks."""
+        check_generator(generator)
+        check_fixed(model)
+        num_examples(x, y)
+
+    def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Indices (B,) and weights (B,) of float64 of one estimate for ``number`` examples, on the generator's device."""
+        raise NotImplementedError
+
+    def outcomes(self, number: int) -> tuple[Tensor, Tensor]:
+        """All that `draw` can return, each equally likely: indices (M, B) and weights (M, B). For small problems; M grows fast."""
+        raise NotImplementedError
+
+    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
+        """N, if the estimator can be used on these.
+
+        Raises:
+            InvalidInput: it cannot.
+        """
+        return num_examples(x, y)
+
+    def parts(self, model: nn.Module) -> Sequence[tuple[float, nn.Module]]:
+        """Signs and models whose gradients at the drawn examples are added."""
+        return [(1.0, model)]
+
+    def offset(self) -> Tensor | None:
+        """(d,) added to each estimate, or None."""
+        return None
+
+    def estimate(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> Tensor:
+        """(d,) unbiased estimate of the gradient of the mean loss over all of ``x`` and ``y``, in the model's present mode.
+
+        Columns follow ``model.parameters()``, those with ``requires_grad=False`` left out. Scales with the loss. Unbiased for models that treat
+        each example by itself; with batch norm in training mode each estimate is the gradient of its own batch's loss, as in training.
+
+        Args:
+            model: where it was refreshed, at its present parameters.
+            loss: of single examples, a name or a function.
+            x: all N examples.
+            y: their targets.
+            generator: on the CPU if there is an augmentation; the only source of chance.
+
+        Raises:
+            InvalidInput: what `check` refuses, losses that are no (N,) finite numbers, active dropout.
+        """
+        check_generator(generator)
+        check_fixed(model)
+        index, weights = self.draw(self.check(model, x, y), generator=generator)
+        index = index.to(device_of(x))
+        x, y = take(x, index), take(y, index)
+        if self.augment is not None:
+            x = self.augment(x, generator)
+        total = self.offset()
+        for sign, part in self.parts(model):
+            found = weighted_gradient(part, loss, x, y, sign * weights)
+            total = found if total is None else total + found
+        return total
+
+    def options(self) -> dict[str, object]:
+        """What it was made with, as far as it decides the estimates: numbers, texts, None and lists of them."""
+        return {"batch_size": self.batch_size}
+
+    def state(self) -> dict[str, object]:
+        """All that decides the estimates to come beside the generator, for checkpoints."""
+        return {"options": self.options()}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up a `state`.
+
+        Raises:
+            InvalidInput: it is of an estimator with other options.
+        """
+        for name, ours in self.options().items():
+            if state["options"].get(name) != ours:
+                raise InvalidInput(
+                    f"the state must be of an estimator with the same options; {name} was {state['options'].get(name)!r}, is {ours!r}."
+                )
+
+
+def weighted_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, weights: Tensor, *, chunk_size: int = CHUNK) -> Tensor:
+    """(d,) ``sum_n w_n g_n`` by ordinary backward passes over ``chunk_size`` examples at a time, in the model's present mode.
+
+    Raises:
+        InvalidInput: losses that are no (N,) finite numbers (`NotFinite`), or depend on no trainable parameter.
+    """
+    function, parameters = per_example_loss(loss), list(trainable(model).values())
+    weights = weights.to(parameters[0].device, parameters[0].dtype)
+    total = torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=parameters[0].device)
+    columns = total.split([p.numel() for p in parameters])
+    for start in range(0, len(weights), chunk_size):
+        rows = slice(start, min(start + chunk_size, len(weights)))
+        losses, *_ = forward(model, function, take(x, rows), take(y, rows), rows.stop - rows.start)
+        for place, found in zip(columns, torch.autograd.grad(losses @ weights[rows], parameters, allow_unused=True), strict=True):
+            if found is not None:
+                place += (found.to_dense() if found.is_sparse else found).reshape(-1)
+    return total

@@ -1,0 +1,82 @@
+"""Stochastic variance reduced gradient (Johnson and Zhang 2013), as measured by Faghri et al. (2020, Sec. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sgdscope.errors import InvalidInput
+from sgdscope.estimators.identity import RefreshedOn
+from sgdscope.estimators.mini_batch import MiniBatch
+from sgdscope.estimators.sampled import weighted_gradient
+from sgdscope.gradients.budget import frozen
+from sgdscope.models.examples import Examples, num_examples
+from sgdscope.models.losses import Loss
+
+
+class SVRG(MiniBatch):
+    """Control variate at a snapshot theta_0 of the parameters, which `refresh` takes:
+
+        ``mu + (1/B) sum_b (g_{n_b}(theta) - g_{n_b}(theta_0))``, mu the full-batch gradient at theta_0.
+
+    Its covariance is that of a mini-batch of the differences; zero at the snapshot itself. Each estimate takes two gradients of B examples.
+    The snapshot's model follows the mode (train or eval) of the present one.
+
+    Args:
+        batch_size: B.
+        replacement: as for `MiniBatch`.
+        augment: on each batch, the same for both gradients; mu is then of one augmented copy of the data, so that the estimate is
+            unbiased up to the noise of that one pass.
+
+    Raises:
+        InvalidInput: as `MiniBatch`; use before `refresh`, or on another model or data.
+    """
+
+    _on: RefreshedOn | None = None
+    _snapshot: nn.Module | None = None
+    _weights: dict[str, Tensor] | None = None
+    _mean: Tensor | None = None
+
+    def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
+        """Keeps a copy of the model and its full-batch gradient: a pass over all data."""
+        super().refresh(model, loss, x, y, generator=generator)
+        on, snapshot = RefreshedOn(model, x, y), frozen(model)
+        number = num_examples(x, y)
+        inputs = x if self.augment is None else self.augment(x, generator)
+        self._mean = weighted_gradient(snapshot, loss, inputs, y, torch.full((number,), 1 / number, dtype=torch.float64))
+        self._on, self._snapshot, self._weights = on, snapshot, None
+
+    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
+        """N, if it was refreshed on these."""
+        if self._on is None:
+            raise InvalidInput("SVRG has no snapshot yet. Call refresh(model, loss, x, y, generator=...) first.")
+        self._on.check(model, x, y)
+        if self._snapshot is None:  # restored from a checkpoint
+            self._snapshot = frozen(model)
+            self._snapshot.load_state_dict(self._weights)
+            self._mean, self._weights = self._mean.to(next(model.parameters()).device), None
+        return super().check(model, x, y)
+
+    def parts(self, model: nn.Module) -> Sequence[tuple[float, nn.Module]]:
+        """The present model, and that of the snapshot with sign -1."""
+        for ours, theirs in zip(self._snapshot.modules(), model.modules(), strict=True):
+            ours.training = theirs.training
+        return [(1.0, model), (-1.0, self._snapshot)]
+
+    def offset(self) -> Tensor | None:
+        """mu."""
+        return self._mean
+
+    def state(self) -> dict[str, object]:
+        """The snapshot and mu."""
+        weights = self._weights if self._snapshot is None else dict(self._snapshot.state_dict())
+        on = None if self._on is None else self._on.state()
+        return super().state() | {"on": on, "weights": weights, "mean": self._mean}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take up a `state`; the copy of the model is made at the next estimate."""
+        super().restore(state)
+        self._on = None if state["on"] is None else RefreshedOn.restored(state["on"])
+        self._snapshot, self._weights, self._mean = None, state["weights"], state["mean"]

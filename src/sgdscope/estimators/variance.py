@@ -1,0 +1,148 @@
+"""Variance of gradient estimates at one snapshot, plain and normalised: Faghri et al. (2020, Sec. 4) and what its code computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import nan
+
+import torch
+from torch import Tensor, nn
+
+from sgdscope.estimators.checks import check_whole
+from sgdscope.estimators.repeated import Estimator, estimates
+from sgdscope.gradients.budget import MEMORY
+from sgdscope.models.examples import Examples
+from sgdscope.models.losses import Loss
+
+GUARD = 1e-7
+"""What the authors' code adds to each coordinate's sum of squares."""
+
+
+@dataclass(frozen=True)
+class GradientVariance:
+    """Spread of R estimates of the gradient; d coordinates, ``V_j`` with 1/(R - 1) and ``S_j = (1/R) sum_r g_rj^2``.
+
+    Attributes:
+        average: ``(1/d) sum_j V_j``, the trace of the covariance over d. Unbiased.
+        normalised: ``sum_j V_j / sum_j S_j``. At most R/(R - 1); 1 in expectation of both for pure noise. NaN if all estimates are zero.
+        normalised_mean: mean over coordinates of ``V_j / S_j``; coordinates whose estimates are all zero are left out.
+        normalised_guarded: the authors' form: mean over all d coordinates of ``sum_r (h_rj - m_j)^2 / (sum_r h_rj^2 + 1e-7)``, with
+            R fresh estimates h and the mean m of the first R. Can exceed 1: 1 + 1/(R - 2) for pure noise. Not invariant under rescaling of
+            the gradients once ``sum_r h_rj^2`` is near the guard.
+        average_two_pass: their variance, ``(1/d) sum_j (1/R) sum_r (h_rj - m_j)^2``; its expectation is ``(1 + 1/R)`` times the variance.
+        mean_square: ``(1/d) sum_j S_j``, so that ``normalised = average / mean_square``.
+        silent: share of coordinates whose estimates are all zero.
+        repeats: R.
+    """
+
+    average: float
+    normalised: float
+    normalised_mean: float
+    normalised_guarded: float
+    average_two_pass: float
+    mean_square: float
+    silent: float
+    repeats: int
+
+
+def gradient_variance(
+    estimator: Estimator,
+    model: nn.Module,
+    loss: Loss,
+    x: Examples,
+    y: Examples,
+    *,
+    repeats: int = 50,
+    generator: torch.Generator,
+    two_pass: bool = True,
+    guard: float = GUARD,
+    method: str = "auto",
+    memory: int = MEMORY,
+) -> GradientVariance:
+    """Average and normalised variance of an estimator of the gradient of the mean loss, at the model's present parameters and in its mode.
+
+    ``average = (1/d) sum_j 1/(R - 1) sum_r (g_rj - mean_j)^2``. Variances scale with the square of the loss; for independent draws with 1/B (with
+    replacement). The normalised forms do not depend on the scale of the loss, except for the guarded one. Parameters, buffers (running statistics)
+    and the ``.grad`` fields stay as they are. Sums are in float64.
+
+    Args:
+        estimator: refreshed; anything with ``estimate(model, loss, x, y, generator=)``.
+        model: d trainable parameters.
+        loss: of single examples, a name or a function; of which the mean is estimated.
+        x: all N examples.
+        y: their targets.
+        repeats: R; the paper takes 50, and 10 on ImageNet.
+        generator: the only source of chance.
+        two_pass: draw R more estimates for ``normalised_guarded`` and ``average_two_pass``, which doubles the cost; else they are NaN.
+        guard: of ``normalised_guarded``.
+        method: how to make the estimates; see `estimates`. The choice changes rounding only.
+        memory: bytes of work.
+
+    Raises:
+        InvalidInput: fewer than 2 repeats; what the estimator refuses.
+    """
+    check_whole("repeats", repeats, least=2)
+
+    def again() -> Iterator[Tensor]:
+        return estimates(estimator, model, loss, x, y, repeats=repeats, generator=generator, method=method, memory=memory)
+
+    with _keeping_buffers(model):
+        mean, squares = _moments(again())
+        guarded, second = _against(mean, again(), repeats, guard) if two_pass else (nan, nan)
+    variance, mean_square = squares / (repeats - 1), squares / repeats + mean.square()  # (d,) each
+    loud = mean_square > 0
+    total = mean_square.sum()
+    return GradientVariance(
+        average=variance.mean().item(),
+        normalised=(variance.sum() / total).item() if total > 0 else nan,
+        normalised_mean=(variance[loud] / mean_square[loud]).mean().item(),
+        normalised_guarded=guarded,
+        average_two_pass=second,
+        mean_square=mean_square.mean().item(),
+        silent=1 - loud.double().mean().item(),
+        repeats=repeats,
+    )
+
+
+def _moments(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and sum of squared deviations from it (d,), updated block by block (Chan, Golub and LeVeque 1979)."""
+    count, mean, squares = 0, None, None
+    for block in blocks:
+        rows = block.double()
+        number, centre = len(rows), rows.mean(0)
+        within = (rows - centre).square_().sum(0)
+        if mean is None:
+            count, mean, squares = number, centre, within
+            continue
+        step = centre - mean
+        squares += within + step.square() * (count * number / (count + number))
+        mean += step * (number / (count + number))
+        count += number
+    return mean, squares
+
+
+def _against(mean: Tensor, blocks: Iterator[Tensor], repeats: int, guard: float) -> tuple[float, float]:
+    """The authors' two statistics, of estimates that the mean was not made from."""
+    deviations, squares = torch.zeros_like(mean), torch.zeros_like(mean)
+    for block in blocks:
+        rows = block.double()
+        squares += rows.square().sum(0)
+        deviations += (rows - mean).square_().sum(0)
+    return (deviations / (squares + guard)).mean().item(), deviations.mean().item() / repeats
+
+
+@contextmanager
+def _keeping_buffers(model: nn.Module) -> Iterator[None]:
+    """Puts the values of all buffers back at the end: batch norm in training mode moves its running statistics."""
+    if not any(module.training for module in model.modules()):
+        yield
+        return
+    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)

@@ -93,7 +93,9 @@ def test_svrg(replacement):
 
 
 @pytest.mark.parametrize(
-    "estimator", [MiniBatch(2), MiniBatch(2, replacement=True), MiniBatch(1), Stratified(torch.tensor([0, 0, 0, 1, 1]))], ids=repr
+    "estimator",
+    [MiniBatch(2), MiniBatch(2, replacement=True), MiniBatch(1), Stratified(torch.tensor([0, 0, 0, 1, 1]))],
+    ids=["two", "two with replacement", "one", "stratified"],
 )
 def test_draws_are_uniform_over_the_outcomes(estimator):
     """Chi-squared over all outcomes, each as likely as any other; a subset may come in any order."""

@@ -201,7 +201,7 @@ show(
     early_phase_figures.draw_spectra(peaks),
     name="early-spectra",
     alt="Two histograms of eigenvalues on logarithmic axes, one colour a learning rate: all eigenvalues of K and the largest ones of H at the peak.",
-    numbers=peaks[["learning_rate", "seed", "matrix", "step", "accuracy", "rank", "eigenvalue"]],
+    numbers=early_phase_tables.spectra_numbers(peaks),
 )
 
 # %%

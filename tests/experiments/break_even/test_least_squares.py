@@ -186,7 +186,7 @@ def test_the_error_of_the_noise_is_the_largest_over_batch_sizes(monkeypatch):
     assert least_squares.measure_noise(config).table.enumeration_error.max() < 1e-12
     right = stability.gradient_noise_closed_form
     monkeypatch.setattr(
-        stability, "gradient_noise_closed_form", lambda gradients, size: right(gradients, size) * (1.01 if size == 3 else 1)
+        least_squares, "gradient_noise_closed_form", lambda gradients, size: right(gradients, size) * (1.01 if size == 3 else 1)
     )
     assert least_squares.measure_noise(config).table.enumeration_error.tolist() == pytest.approx([1 - 1 / 1.01])
 

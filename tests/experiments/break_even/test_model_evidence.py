@@ -157,7 +157,7 @@ def test_algebra_can_fail(claim, name, part, tables, monkeypatch):
 def test_the_cross_references_are_measured(tables, monkeypatch):
     evidence = model_evidence.cross_references()
     assert evidence.parts["share"].value == pytest.approx(0.064) and evidence.parts["row_vectors"].value < 1e-14
-    monkeypatch.setattr(stability, "gradient_covariance", lambda rows: stability.mean_outer_product(rows) * 1.0001)
+    monkeypatch.setattr(model_evidence, "gradient_covariance", lambda rows: stability.mean_outer_product(rows) * 1.0001)
     assert unmet(judged("be-err-refs", tables)) == ["row_vectors"]
 
 

@@ -134,7 +134,7 @@ def test_a_wrong_closed_form_is_caught(monkeypatch):
     def wrong(rate, examples, batch, *, alpha, distance):
         return (2 / rate + 0.01 + alpha * (examples - batch) / ((examples - 1) * batch * distance**2)).clamp_min(11.0)
 
-    monkeypatch.setattr(stability, "critical_sharpness", wrong)
+    monkeypatch.setattr(one_direction, "critical_sharpness", wrong)
     expected = violations(config, root)
     assert counted(config) == expected
     assert all(wrong > 0 for _, wrong in expected.values())

@@ -29,7 +29,7 @@ RESOLUTION = 160  # cells a side of a background
 @figure
 def draw_embedding(embedded: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Embedded predictions of the first seed, one panel a background quantity, coloured by the nearest step; the break-even point as a circle."""
-    places = torch.from_numpy(embedded[["x", "y"]].to_numpy(dtype=float))
+    places = torch.tensor(embedded[["x", "y"]].to_numpy(dtype=float))
     cells = grid(places, resolution=RESOLUTION)
     owner = nearest(places, cells).numpy()
     found = points(table[table.seed == table.seed.min()]).set_index("learning_rate")

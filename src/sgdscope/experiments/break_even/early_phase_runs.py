@@ -196,7 +196,7 @@ def embedding(config: Embedding) -> Result:
         )
         table = found.table[found.table.K_top.notna()]
         tables.append(table[["step", "train_accuracy", "K_top", "K_conditioning", "K_trace", "H_top"]].assign(rate=rate))
-        predictions.append(torch.from_numpy(found.arrays["predictions"]))
+        predictions.append(torch.tensor(found.arrays["predictions"]))
     points = embed(torch.cat(predictions), method=config.method, seed=config.seed)
     table = pd.concat(tables, ignore_index=True)
     return Result(table.assign(x=points.points[:, 0].numpy(), y=points.points[:, 1].numpy(), used=points.method))

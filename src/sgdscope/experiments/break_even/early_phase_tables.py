@@ -36,6 +36,8 @@ def probes(table: pd.DataFrame) -> pd.DataFrame:
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
     """One row a trajectory: the probe at which the left side of Eq. 1 first reaches 1, as its index ``at`` and its values; -1 and NaN without one."""
+    if incomplete(table):
+        return table
     rows = []
     for (rate, seed), probed in trajectories(table):
         past = np.flatnonzero(probed.stability_lhs.to_numpy() >= 1)
@@ -162,6 +164,13 @@ def step_numbers(table: pd.DataFrame) -> pd.DataFrame:
     if incomplete(table):
         return table
     return probes(table)[[*SHOWN, "stability_lhs", "H_top", "sharpness_change", "distance", "distance_change"]].dropna()
+
+
+def spectra_numbers(peaks: pd.DataFrame) -> pd.DataFrame:
+    """What is drawn of the spectra at the peak."""
+    if incomplete(peaks):
+        return peaks
+    return peaks[["learning_rate", "seed", "matrix", "step", "accuracy", "rank", "eigenvalue"]]
 
 
 def point_numbers(table: pd.DataFrame) -> dict[str, float] | None:

@@ -16,9 +16,9 @@ from sgdscope.spectra.composite import twice_differentiable
 from sgdscope.spectra.objective import Objective
 
 LEAST, MOST = 16, 4096
-ON_CPU, ON_GPU = 96 * 2**20, 2**30
-"""Bytes of the graph of a chunk. On the CPU larger chunks of convolutions are slower: the C library asks the system anew for each array
-above 32 MiB (SimpleCNN: 2.4 passes a product instead of 1.9); smaller ones of dense layers too, by their fixed cost."""
+ON_CPU, ON_GPU = 32 * 2**20, 2**30
+"""Bytes of the graph of a chunk. Passes that a product takes on a CPU core with 8 to 32, 96 and 256 MiB: LeNet 1.2, 1.9, 1.9, SimpleCNN 1.6 to
+1.8, 1.8, 2.4, for the C library asks the system anew for each large array; dense layers do not care, but smaller chunks have their fixed cost."""
 
 
 TWICE = "the model and the loss must be twice differentiable; {} Write that layer from other operations."
@@ -41,7 +41,7 @@ class HessianOperator:
         y: targets.
         keep_graph: True for every chunk, False for none, None for as many as fit into ``memory``.
         memory: bytes for kept graphs, estimated from those that two examples save; 2 GiB.
-        chunk_size: examples differentiated at once; if None, those whose graph takes about 96 MiB, 1 GiB on a GPU, from 16 to 4,096.
+        chunk_size: examples differentiated at once; if None, those whose graph takes about 32 MiB, 1 GiB on a GPU, from 16 to 4,096.
 
     Raises:
         InvalidInput: see `Objective`; also options out of range, and a model that autograd cannot differentiate twice.

@@ -48,7 +48,7 @@ def peaks():
 DRAWINGS = {
     "draw_course": (training,),
     "draw_embedding": (embedded, training),
-    "draw_equal_accuracy": (lambda: early_phase_tables.equal_accuracy_table(training()),),
+    "draw_equal_accuracy": (lambda: early_phase_tables.equal_accuracy_table(training()), training),
     "draw_scatter": (training,),
     "draw_spectra": (peaks,),
     "draw_assumptions": (training,),
@@ -93,6 +93,8 @@ def test_the_point_is_marked_where_there_is_one():
     """The fast trajectories reach 1 at step 10 (time 1), the slow ones never."""
     axes = draw("draw_course").axes
     assert marked(axes[2]) == [[[1.0, pytest.approx(1.0)]], [[1.0, pytest.approx(1.0)]]]
+    for name in ("draw_equal_accuracy", "draw_scatter", "draw_assumptions", "draw_steps"):
+        assert {len(marked(axis)) for axis in draw(name).axes} == {2}, name
     points = embedded()
     at = points[(points.rate == 0.1) & (points.step == 10)]
     assert marked(draw("draw_embedding").axes[0]) == [[[at.x.iloc[0], at.y.iloc[0]]]]

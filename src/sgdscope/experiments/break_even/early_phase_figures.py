@@ -77,14 +77,23 @@ def _draw_trajectories(axis: Axes, embedded: pd.DataFrame, found: pd.DataFrame) 
             mark_break_even(axis, at.x, at.y, colour)
 
 
+def _mark_points(table: pd.DataFrame, panels: dict[Axes, tuple[str, str]]) -> None:
+    """The break-even point of every trajectory that has one, in each panel; ``panels`` gives the two columns that it shows."""
+    for (rate, _), rows in trajectories(table):
+        past = rows[rows.stability_lhs >= 1]
+        for axis, (x, y) in panels.items() if len(past) else ():
+            mark_break_even(axis, past[x].iloc[0], past[y].iloc[0], rate_colours(table.learning_rate)[rate])
+
+
 @figure
-def draw_equal_accuracy(at: pd.DataFrame) -> Figure:
-    """lambda_K against training accuracy, a line a learning rate, with the 95% interval over seeds."""
+def draw_equal_accuracy(at: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """lambda_K against training accuracy, a line a learning rate, with the 95% interval over seeds; the point of each trajectory."""
     drawing, axis = plt.subplots(figsize=(PAGE_WIDTH * 0.72, 3.2))
     for rate, colour in rate_colours(at.learning_rate).items():
         line = at[at.learning_rate == rate]
         axis.plot(line.accuracy, line.K_top, "o-", color=colour, label=f"{rate:g}")
         axis.fill_between(line.accuracy, line.low, line.high, color=colour, alpha=0.2, lw=0)
+    _mark_points(table, {axis: ("train_accuracy", "K_top")})
     axis.set(xlabel="training accuracy", ylabel=f"top eigenvalue of K, {LAMBDA_K}", yscale="log")
     _plain_ticks(axis.yaxis)
     axis.legend(title="learning rate")
@@ -97,20 +106,16 @@ def draw_course(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(2, 2, figsize=(PAGE_WIDTH, 5.4), sharex=True)
     panels = {
         "K_top": f"top eigenvalue of K, {LAMBDA_K}",
-        "relative": r"sharpness over $2/\eta$",
+        "relative_sharpness": r"sharpness over $2/\eta$",
         "stability_lhs": "left side of Eq. 1",
         "loss_change": "change of the training\nloss in the next step",
     }  # fmt: skip
-    marked = points(table)
     for (rate, seed), rows in trajectories(table):
-        rows = rows.assign(relative=rows.H_top * rate / 2, time=rows.step * rate)
-        colour, first = rate_colours(table.learning_rate)[rate], seed == table.seed.min()
-        line = {"color": colour, "lw": 1.6 if first else 0.7, "alpha": 1 if first else 0.5, "label": f"{rate:g}" if first else None}
-        at = int(marked[(marked.learning_rate == rate) & (marked.seed == seed)]["at"].iloc[0])
+        first = seed == table.seed.min()
+        line = {"lw": 1.6 if first else 0.7, "alpha": 1 if first else 0.5, "label": f"{rate:g}" if first else None}
         for axis, column in zip(axes.flat, panels, strict=True):
-            axis.plot(rows.time, rows[column], **line)
-            if at >= 0:
-                mark_break_even(axis, rows.time[at], rows[column][at], colour)
+            axis.plot(rows.time, rows[column], color=rate_colours(table.learning_rate)[rate], **line)
+    _mark_points(table, {axis: ("time", column) for axis, column in zip(axes.flat, panels, strict=True)})
     for axis, title in zip(axes.flat, panels.values(), strict=True):
         axis.set(ylabel=title)
     for axis in axes[0]:
@@ -134,6 +139,7 @@ def draw_scatter(table: pd.DataFrame) -> Figure:
         label = f"{rate:g}" if seed == table.seed.min() else None
         axes[0].scatter(rows.K_top, rows.H_top, s=size, color=colour, alpha=0.7, lw=0, label=label)
         axes[1].scatter(rows.K_top, rows.loss_change, s=size, color=colour, alpha=0.7, lw=0)
+    _mark_points(table, {axes[0]: ("K_top", "H_top"), axes[1]: ("K_top", "loss_change")})
     reference(axes[1], y=0)
     axes[0].set(ylabel=f"top eigenvalue of H, {LAMBDA_H}", xscale="log", yscale="log")
     axes[1].set(ylabel="change of the training\nloss in the next step", xscale="log")
@@ -167,8 +173,9 @@ def draw_assumptions(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH, 3.0), sharex=True)
     for (rate, seed), rows in trajectories(table):
         colour, label = rate_colours(table.learning_rate)[rate], f"{rate:g}" if seed == table.seed.min() else None
-        for axis, values in zip(axes, (rows.quadratic_error, rows.alignment, rows.K_top / rows.H_top), strict=True):
-            axis.plot(rows.step * rate, values, "o-", color=colour, ms=2.5, lw=0.9, alpha=0.8, label=label)
+        for axis, column in zip(axes, ("quadratic_error", "alignment", "alpha"), strict=True):
+            axis.plot(rows.time, rows[column], "o-", color=colour, ms=2.5, lw=0.9, alpha=0.8, label=label)
+    _mark_points(table, {axis: ("time", column) for axis, column in zip(axes, ("quadratic_error", "alignment", "alpha"), strict=True)})
     axes[0].set(ylabel="error of the best parabola", yscale="log")
     axes[1].set(ylabel=r"$|\langle e_H^1, e_K^1\rangle|$", ylim=(0, 1))
     axes[2].set(ylabel=rf"$\alpha=${LAMBDA_K}/{LAMBDA_H}", yscale="log")
@@ -187,8 +194,9 @@ def draw_steps(table: pd.DataFrame) -> Figure:
     drawing, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2), sharex=True)
     for rate, colour in rate_colours(table.learning_rate).items():
         rows = steps[steps.learning_rate == rate]
-        for axis, values in zip(axes, (100 * rows.sharpness_change / rows.H_top, rows.distance_change), strict=True):
-            axis.scatter(rows.stability_lhs, values, s=14, color=colour, alpha=0.7, lw=0, label=f"{rate:g}")
+        for axis, column in zip(axes, ("sharpness_percent", "distance_change"), strict=True):
+            axis.scatter(rows.stability_lhs, rows[column], s=14, color=colour, alpha=0.7, lw=0, label=f"{rate:g}")
+    _mark_points(table, {axes[0]: ("stability_lhs", "sharpness_percent"), axes[1]: ("stability_lhs", "distance_change")})
     for axis in axes:
         reference(axis, y=0)
         reference(axis, x=1)

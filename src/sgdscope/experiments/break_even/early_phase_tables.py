@@ -29,8 +29,14 @@ def probes(table: pd.DataFrame) -> pd.DataFrame:
         after = rows.set_index("step").reindex(at.step + 1).reset_index(drop=True)
         changes = {"loss_change": "train_loss", "sharpness_change": "H_top", "distance_change": "distance"}
         at = at.assign(**{name: after[column] - at[column] for name, column in changes.items()})
+        derived = {
+            "time": at.step * at.learning_rate,
+            "relative_sharpness": at.H_top * at.learning_rate / 2,
+            "alpha": at.K_top / at.H_top,
+            "sharpness_percent": 100 * at.sharpness_change / at.H_top,
+        }
         smooth = {f"smooth_{name}": at[f"{name}_top"].rolling(WINDOW, center=True, min_periods=1).mean() for name in "KH"}
-        found.append(at.assign(**smooth, log_K=np.log(at.K_top), log_H=np.log(at.H_top.clip(lower=1e-12))))
+        found.append(at.assign(**derived, **smooth, log_K=np.log(at.K_top), log_H=np.log(at.H_top.clip(lower=1e-12))))
     return pd.concat(found, ignore_index=True)
 
 
@@ -156,7 +162,7 @@ def assumption_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """What is drawn of Assumptions 1 and 2."""
     if incomplete(table):
         return table
-    return probes(table).assign(alpha=lambda t: t.K_top / t.H_top)[[*SHOWN, "quadratic_error", "alignment", "alpha"]]
+    return probes(table)[[*SHOWN, "quadratic_error", "alignment", "alpha"]]
 
 
 def step_numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,8 @@ def probes(table: pd.DataFrame) -> pd.DataFrame:
 
     Changes are the value after the step less that before it: a positive ``loss_change`` is a rise of the training loss (the paper's
     Delta L has the other sign). ``smooth_K`` and ``smooth_H`` are centred moving averages of the largest eigenvalues over three probes,
-    ``log_K`` and ``log_H`` logarithms. Probes of a diverged trajectory at which nothing could be measured are left out.
+    ``log_K`` and ``log_H`` logarithms, ``time`` is learning rate times steps, ``relative_sharpness`` is
+    lambda_H over 2 / eta, ``alpha`` lambda_K / lambda_H. Probes of a diverged trajectory at which nothing could be measured are left out.
     """
     found = []
     for _, rows in table.dropna(subset=["H_top"]).groupby(["learning_rate", "seed"], sort=False):

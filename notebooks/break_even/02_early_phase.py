@@ -15,14 +15,14 @@
 #
 # *Sections 3, 4.1 and 4.2 and Appendix A of {cite:t}`jastrzebski2020breakeven`.*
 #
-# Start the same network twice from the same weights, once with a large learning rate and once with one ten times smaller. For the first few
-# hundred steps both do the same thing: the loss falls, and the loss surface gets sharper. Then their ways part. The paper says why: the large
+# Start the same network twice from the same weights, once with a large learning rate and once with one ten times smaller. At first
+# both do the same thing: the loss falls, and the loss surface gets sharper. Then their ways part. The paper says why: the large
 # rate is the first to meet curvature that its steps cannot follow. That moment is the *break-even point*. From there on training has to stay
 # where the surface is flat enough, and a small rate may go where it is not.
 #
 # The paper calls measuring the point too expensive and looks at a proxy. With curvatures of single examples in forward mode
-# ({py:func}`~sgdscope.stability.directional_curvature`) it costs about as much as one more training step, so this page measures it, and with it
-# every assumption of the theory along the same runs.
+# ({py:func}`~sgdscope.stability.directional_curvature`) it costs, once the top eigenvector is known, about one forward and backward
+# pass of the examples measured. So this page measures it, and with it every assumption of the theory along the same runs.
 #
 # ## What the paper claims
 #

@@ -61,9 +61,8 @@ def after_point(table: pd.DataFrame) -> Evidence:
 
     def excess(column: str) -> Callable[[pd.DataFrame], float]:
         def measure(probed: pd.DataFrame) -> float:
-            past = np.flatnonzero(probed.stability_lhs.to_numpy() >= 1)
-            values = probed[column].to_numpy()
-            return float(np.log(values[past[0] + 1 :].max() / values[past[0]])) if len(past) and past[0] + 1 < len(values) else np.nan
+            values = from_point(probed)[column].to_numpy()
+            return float(np.log(values[1:].max() / values[0])) if len(values) > 1 else np.nan
 
         return measure
 

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from sgdscope.experiments.break_even.early_phase_tables import points, probes, trajectories
+from sgdscope.experiments.break_even.early_phase_tables import from_point, points, probes, trajectories
 from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, rate_colours, reference
 from sgdscope.trajectories import grid, nearest
 
@@ -80,7 +80,7 @@ def _draw_trajectories(axis: Axes, embedded: pd.DataFrame, found: pd.DataFrame) 
 def _mark_points(table: pd.DataFrame, panels: dict[Axes, tuple[str, str]]) -> None:
     """The break-even point of every trajectory that has one, in each panel; ``panels`` gives the two columns that it shows."""
     for (rate, _), rows in trajectories(table):
-        past = rows[rows.stability_lhs >= 1]
+        past = from_point(rows)
         for axis, (x, y) in panels.items() if len(past) else ():
             mark_break_even(axis, past[x].iloc[0], past[y].iloc[0], rate_colours(table.learning_rate)[rate])
 

@@ -47,8 +47,8 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
         return table
     rows = []
     for (rate, seed), probed in trajectories(table):
-        past = np.flatnonzero(probed.stability_lhs.to_numpy() >= 1)
-        at = int(past[0]) if len(past) else -1
+        before = len(before_point(probed))
+        at = before if before < len(probed) else -1
         row = {
             "learning_rate": rate,
             "seed": seed,

@@ -160,7 +160,7 @@ def comparable(main: pd.DataFrame, authors: pd.DataFrame) -> pd.DataFrame:
 
 
 def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """One row a problem and seed: columns problem, seed, steps, reached, variance, normalised, authors_form, and these three over whole runs, ``_all``.
+    """One row a problem and seed: columns problem, seed, steps, reached, variance, normalised, authors_form, the three over whole runs as ``_all``.
 
     ``steps`` is the first measured step with a loss of ``share`` of the first one or less; the last step where there is none. The statistics are
     means over the measurements until then (the first measurement at least).

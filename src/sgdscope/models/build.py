@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.models.convolutional import lenet, simple_cnn
+from sgdscope.models.convolutional import lenet, mnist_cnn, simple_cnn
 from sgdscope.models.dense import fcn, linear, mlp
 from sgdscope.models.resnet import resnet8, resnet18, resnet32
 
@@ -21,6 +21,7 @@ _MODELS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {  # name
     "lenet": (lenet, _GREY),
     "linear": (linear, _GREY),
     "mlp": (mlp, _GREY),
+    "mnist_cnn": (mnist_cnn, _GREY),
     "resnet18": (resnet18, _COLOUR),
     "resnet32": (resnet32, _COLOUR),
     "resnet8": (resnet8, _COLOUR),

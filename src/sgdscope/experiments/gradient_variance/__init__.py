@@ -1,0 +1,1 @@
+"""Pages about Faghri, Duvenaud, Fleet and Ba (2020), A Study of Gradient Variance in Deep Learning."""

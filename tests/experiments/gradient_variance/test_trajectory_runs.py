@@ -10,7 +10,7 @@ from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.experiments.gradient_variance import trajectory_runs as runs
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory, follow
 from sgdscope.models.losses import SmoothedCrossEntropy
-from sgdscope.runs import checkpoint, run_of
+from sgdscope.runs import checkpoint, collect, run_of
 
 SMALL = Trajectory(
     101,
@@ -39,7 +39,7 @@ def test_rows_and_columns():
     table = result.table
     assert table.step.tolist() == [0, 2, 4, 6, 8, 12] and result.status == "finished"
     of_each = {"average", "normalised", "normalised_mean", "age"}
-    expected = {"step", "epoch", "learning_rate", "train_loss", "train_accuracy"}
+    expected = {"step", "epoch", "rate", "train_loss", "train_accuracy"}
     expected |= {f"{name}_{column}" for name in runs.ESTIMATORS for column in of_each}
     expected |= {f"sgd_{column}" for column in ("guarded", "unguarded", "average_two_pass", "rescaled_0")}
     expected |= {f"{name}_before_{column}" for name in ("svrg", "gc") for column in ("average", "normalised")}
@@ -49,6 +49,13 @@ def test_rows_and_columns():
     assert table.step[table.gc_before_average.notna()].tolist() == [6, 12]
     assert table.step[table.growth_max.notna()].tolist() == [2, 6, 12]
     assert table.train_loss.notna().all() and table.sgd_average[1:].notna().all()
+
+
+def test_through_the_store():
+    """No column has the name of a field; the second time nothing is computed."""
+    first, second = collect([SMALL]), collect([SMALL])
+    assert second.attrs["sources"].origins == {"store": 1} and (first.learning_rate == 0.02).all()
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_golden_key():
@@ -131,7 +138,7 @@ def test_augmented_and_dropping_and_without_kept_factors():
         growth_every=0,
     )
     table = follow(config).table
-    assert table.learning_rate.tolist() == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
+    assert table.rate.tolist() == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
     assert table.svrg_average[2] > 0 and table.gc_clusters[1] == 8
 
 

@@ -198,7 +198,7 @@ def estimator(name: str, config: Trajectory) -> Sampled:
 def follow(config: Trajectory) -> Result:
     """One row a measured step.
 
-    Columns: step, epoch, learning_rate, train_loss, train_accuracy; for each estimator those of `EstimatorVariance` (``sgd_average``,
+    Columns: step, epoch, rate (of the step that follows), train_loss, train_accuracy; for each estimator those of `EstimatorVariance` (``sgd_average``,
     ``gc_before_average``, ...); those of `StrongGrowth` where asked for. NaN where something was not due.
 
     Raises:
@@ -242,7 +242,7 @@ def follow(config: Trajectory) -> Result:
     )  # fmt: skip
     status = table.status.iloc[-1]
     return Result(
-        table.drop(columns="status"),
+        table.drop(columns="status").rename(columns={"learning_rate": "rate"}),
         status="diverged" if status == "diverged" else "finished",
         diverged_at=int(table.step.iloc[-1]) if status == "diverged" else None,
     )

@@ -6,6 +6,7 @@ from sgdscope.training.checkpoint import CheckpointError
 from sgdscope.training.evaluation import Evaluation, evaluate, measuring, predictions
 from sgdscope.training.gradient import loss_and_gradient, mean_gradient
 from sgdscope.training.loop import train
+from sgdscope.training.resized_crops import random_resized_crop_and_flip
 from sgdscope.training.run import When, due
 from sgdscope.training.schedules import Constant, Cosine, Drops, Warmup
 from sgdscope.training.sgd import SGD
@@ -29,5 +30,6 @@ __all__ = [
     "measuring",
     "predictions",
     "random_crop_and_flip",
+    "random_resized_crop_and_flip",
     "train",
 ]

@@ -243,6 +243,11 @@ def growth_numbers(table: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
+def protocol_numbers(main: pd.DataFrame, authors: pd.DataFrame) -> pd.DataFrame:
+    """What is drawn of the variances in both protocols."""
+    return authors if incomplete(main) or incomplete(authors) else protocols(main, authors)
+
+
 def problem_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """What the figure of the problems draws."""
     return table if incomplete(table) else problem_table(table)

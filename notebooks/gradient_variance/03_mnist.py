@@ -225,7 +225,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "From the first to the last measurements the ratio of totals goes from {totals_first:.2f} to {totals_last:.2f} and the authors' form from {guarded_first:.2f} to "
-    "{guarded_last:.2f}: the gradient vanishes no slower than its noise.",
+    "{guarded_last:.2f}. Where the ratio of totals does not fall, the gradient vanishes at least as fast as its noise.",
     mnist_tables.said(main),
 )
 
@@ -263,8 +263,8 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "The ratio begins at {growth_first:.0f}, is {growth_largest:.0f} at its largest and {growth_last:.0f} at the end. That is consistent with a bound, though not a small one, and the end of a run with "
-    "weight decay is no test of it: there the mean gradient of the loss balances the decay and does not go to zero.",
+    "The ratio begins at {growth_first:.0f}, is {growth_largest:.0f} at its largest and {growth_last:.0f} at the end. To stay there is what a bound looks like, though not a small one. And the end of a run with "
+    "weight decay is no strict test of it: there the mean gradient of the loss balances the decay and does not go to zero.",
     mnist_tables.said(main),
 )
 
@@ -382,7 +382,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "On the first problem the loss ends at {sgd:.3f} with SG-B, {sgd2:.3f} with SG-2B, {svrg:.3f} with SVRG and {gc:.3f} with GC, after {sgd_gradients:,.0f}, {sgd2_gradients:,.0f}, "
-    "{svrg_gradients:,.0f} and {gc_gradients:,.0f} gradients. Less variance buys little here for each step, and less than it costs.",
+    "{svrg_gradients:,.0f} and {gc_gradients:,.0f} gradients. Whether less variance is worth its price can be read off the right panels.",
     mnist_tables.training_said(used),
 )
 

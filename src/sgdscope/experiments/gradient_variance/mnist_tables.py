@@ -301,16 +301,12 @@ def said(table: pd.DataFrame) -> dict[str, float] | None:
 
 
 def half_said(table: pd.DataFrame) -> dict[str, float] | None:
-    """The ratio of SG-2B to SG-B, what it should be, and its range over single measurements."""
+    """The ratio of SG-2B to SG-B, what it should be, its range over single measurements, and how many are 1 or more."""
     if incomplete(table):
         return None
     ratio = halves(table).ratio
-    return {
-        "mean": float(np.exp(np.log(ratio).mean())),
-        "formula": without_replacement(table),
-        "low": float(ratio.min()),
-        "high": float(ratio.max()),
-    }
+    found = {"mean": float(np.exp(np.log(ratio).mean())), "formula": without_replacement(table)}
+    return found | {"low": float(ratio.min()), "high": float(ratio.max()), "above": int((ratio >= 1).sum()), "count": len(ratio)}
 
 
 def problems_said(table: pd.DataFrame) -> dict[str, float] | None:

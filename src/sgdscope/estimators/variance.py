@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
@@ -10,6 +10,7 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
+from sgdscope.errors import InvalidInput
 from sgdscope.estimators.checks import check_whole
 from sgdscope.estimators.repeated import Estimator, estimates
 from sgdscope.gradients.budget import MEMORY
@@ -31,6 +32,7 @@ class GradientVariance:
         normalised_guarded: the authors' form: mean over all d coordinates of ``sum_r (h_rj - m_j)^2 / (sum_r h_rj^2 + 1e-7)``, with
             R fresh estimates h and the mean m of the first R. Can exceed 1: 1 + 1/(R - 2) for pure noise. Not invariant under rescaling of
             the gradients once ``sum_r h_rj^2`` is near the guard.
+        normalised_two_pass: the same without the guard; coordinates whose fresh estimates are all zero are left out.
         average_two_pass: their variance, ``(1/d) sum_j (1/R) sum_r (h_rj - m_j)^2``; its expectation is ``(1 + 1/R)`` times the variance.
         mean_square: ``(1/d) sum_j S_j``, so that ``normalised = average / mean_square``.
         silent: share of coordinates whose estimates are all zero.
@@ -41,6 +43,7 @@ class GradientVariance:
     normalised: float
     normalised_mean: float
     normalised_guarded: float
+    normalised_two_pass: float
     average_two_pass: float
     mean_square: float
     silent: float
@@ -75,7 +78,7 @@ def gradient_variance(
         y: their targets.
         repeats: R; the paper takes 50, and 10 on ImageNet.
         generator: the only source of chance.
-        two_pass: draw R more estimates for ``normalised_guarded`` and ``average_two_pass``, which doubles the cost; else they are NaN.
+        two_pass: draw R more estimates for ``normalised_guarded``, ``normalised_two_pass`` and ``average_two_pass``, which doubles the cost;
         guard: of ``normalised_guarded``.
         method: how to make the estimates; see `estimates`. The choice changes rounding only.
         memory: bytes of work.
@@ -89,8 +92,24 @@ def gradient_variance(
         return estimates(estimator, model, loss, x, y, repeats=repeats, generator=generator, method=method, memory=memory)
 
     with _keeping_buffers(model):
-        mean, squares = _moments(again())
-        guarded, second = _against(mean, again(), repeats, guard) if two_pass else (nan, nan)
+        return variance_of_estimates(again(), again() if two_pass else None, guard=guard)
+
+
+def variance_of_estimates(first: Iterable[Tensor], second: Iterable[Tensor] | None = None, *, guard: float = GUARD) -> GradientVariance:
+    """The same statistics of estimates that are there already.
+
+    Args:
+        first: R estimates, in blocks (r, d).
+        second: R fresh ones, for the statistics of two passes; else they are NaN.
+        guard: of ``normalised_guarded``.
+
+    Raises:
+        InvalidInput: fewer than two estimates.
+    """
+    repeats, mean, squares = _moments(first)
+    if repeats < 2:
+        raise InvalidInput(f"a variance needs two estimates at least, got {repeats}.")
+    guarded, bare, against = (nan, nan, nan) if second is None else _against(mean, second, repeats, guard)
     variance, mean_square = squares / (repeats - 1), squares / repeats + mean.square()  # (d,) each
     loud = mean_square > 0
     total = mean_square.sum()
@@ -99,15 +118,16 @@ def gradient_variance(
         normalised=(variance.sum() / total).item() if total > 0 else nan,
         normalised_mean=(variance[loud] / mean_square[loud]).mean().item(),
         normalised_guarded=guarded,
-        average_two_pass=second,
+        normalised_two_pass=bare,
+        average_two_pass=against,
         mean_square=mean_square.mean().item(),
         silent=1 - loud.double().mean().item(),
         repeats=repeats,
     )
 
 
-def _moments(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and sum of squared deviations from it (d,), updated block by block (Chan, Golub and LeVeque 1979)."""
+def _moments(blocks: Iterable[Tensor]) -> tuple[int, Tensor, Tensor]:
+    """Number, mean (d,) and sum of squared deviations from it (d,), updated block by block (Chan, Golub and LeVeque 1979)."""
     count, mean, squares = 0, None, None
     for block in blocks:
         rows = block.double()
@@ -120,17 +140,19 @@ def _moments(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
         squares += within + step.square() * (count * number / (count + number))
         mean += step * (number / (count + number))
         count += number
-    return mean, squares
+    return count, mean, squares
 
 
-def _against(mean: Tensor, blocks: Iterator[Tensor], repeats: int, guard: float) -> tuple[float, float]:
-    """The authors' two statistics, of estimates that the mean was not made from."""
+def _against(mean: Tensor, blocks: Iterable[Tensor], repeats: int, guard: float) -> tuple[float, float, float]:
+    """The authors' normalised statistic with and without the guard, and their variance, of estimates that the mean was not made from."""
     deviations, squares = torch.zeros_like(mean), torch.zeros_like(mean)
     for block in blocks:
         rows = block.double()
         squares += rows.square().sum(0)
         deviations += (rows - mean).square_().sum(0)
-    return (deviations / (squares + guard)).mean().item(), deviations.mean().item() / repeats
+    loud = squares > 0
+    bare = (deviations[loud] / squares[loud]).mean().item()
+    return (deviations / (squares + guard)).mean().item(), bare, deviations.mean().item() / repeats
 
 
 @contextmanager

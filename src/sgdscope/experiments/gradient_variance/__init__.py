@@ -1,0 +1,1 @@
+"""The gradient-variance paper: runs, evidence and figures, a family of modules a page."""

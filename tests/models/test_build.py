@@ -23,7 +23,7 @@ OPTIONS = {  # each option of each model, off its default
     "lenet": [{"activation": "tanh"}, {"pool": "mean"}, {"padding": 0}],
     "linear": [{"hidden": (6, 5)}, {"bias": False}],
     "mlp": [{"hidden": (8,)}, {"activation": "tanh"}, {"batch_norm": True}],
-    "random_features": [{"hidden": 8}, {"definition": "paper"}],
+    "random_features": [{"hidden": 8}, {"definition": "authors_code"}, {"bias": False}],
     "resnet18": [{"batch_norm": False}, {"stem": "imagenet"}],
     "resnet32": [{"batch_norm": False}],
     "resnet8": [{"batch_norm": False}],

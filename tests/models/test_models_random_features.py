@@ -9,7 +9,7 @@ from sgdscope.models.parameters import dimension
 
 
 def features(definition, outputs):
-    model = build("random_features", seed=0, in_shape=(400,), num_classes=outputs, definition=definition)
+    model = build("random_features", seed=0, in_shape=(400,), num_classes=outputs, definition=definition, bias=outputs == 2)
     return model, model[1].weight
 
 

@@ -9,7 +9,7 @@ import torch
 
 from sgdscope.data import overwrite_with_copies, random_features
 from sgdscope.data.synthetic import stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import SgdscopeError
 from sgdscope.estimators import SVRG, GradientClustering, MiniBatch, gradient_variance
 from sgdscope.experiments.gradient_variance import random_features_data as data
 from sgdscope.experiments.gradient_variance import random_features_group as group
@@ -57,7 +57,7 @@ def double(monkeypatch):
 
 def one_model(config):
     """The same run by an ordinary module: autograd, the training loop, the estimators."""
-    settings = {"dimension": config.input_dim, "teacher_hidden": config.teacher_hidden, "definition": config.definition}
+    settings = {"dimension": config.input_dim, "teacher_hidden": config.teacher_hidden, "definition": data.SETUPS[config.definition][0]}
     x, y = random_features(config.num_examples, **settings, seed=config.seed)
     if config.share:
         rows = overwrite_with_copies(config.num_examples, originals=config.originals, share=config.share)
@@ -123,8 +123,15 @@ def exact(name, estimator, gradients, model, loss, x, y):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"definition": "paper"}, {"share": 0.5, "originals": 2}, {"drop_at": 20}, {"overparametrisation": 0.5, "learning_rate": 1.0}],
-    ids=["authors_code", "paper", "copies", "drop", "large_rate"],
+    [
+        {},
+        {"definition": "authors_code"},
+        {"definition": "paper"},
+        {"share": 0.5, "originals": 2},
+        {"drop_at": 20},
+        {"overparametrisation": 0.5, "learning_rate": 1.0},
+    ],
+    ids=["figures", "authors_code", "paper", "copies", "drop", "large_rate"],
 )
 def test_batched_tensors_agree_with_one_module(changes, monkeypatch):
     double(monkeypatch)
@@ -193,6 +200,8 @@ def test_training_sets_share_inputs_between_teachers():
     x, y = random_features(20, dimension=6, teacher_hidden=4, definition="paper", seed=100)
     assert torch.equal(known.labels(4), y) and known.rows(0.0, 5) is None
     model = data.student("paper", 6, 8, 100)
+    assert model[3].bias is None and data.student("figures", 6, 8, 100)[3].weight.shape == (2, 8)
+    assert torch.equal(data.student("figures", 6, 8, 100)[1].weight, model[1].weight)
     torch.testing.assert_close(features, model[:3](x).detach())
     assert sorted(known.rows(0.5, 2).tolist()) == sorted([*range(10), *[0, 1] * 5])
 
@@ -210,7 +219,7 @@ def test_key_and_defaults():
     assert run_of(golden).key(golden) == "f75e72ba5a2db81946b0"
     given = {"overparametrisation", "input_dim", "teacher_hidden", "learning_rate", "seed"}
     assert {name: value for name, value in canonical(golden).items() if name not in given} == {
-        "share": 0.0, "definition": "authors_code", "hidden": 1000, "batch_size": 10, "num_steps": 5000, "log_every": 100, "repeats": 10,
+        "share": 0.0, "definition": "figures", "hidden": 1000, "batch_size": 10, "num_steps": 5000, "log_every": 100, "repeats": 10,
         "first_refresh": 10, "refresh_every": 1000, "clustering_steps": 3, "weight_decay": 1e-4, "originals": 5, "drop_at": 0, "drop_factor": 0.1,
     }  # fmt: skip
     assert golden.num_examples == 10_000 and len(fields(golden)) == 19
@@ -224,9 +233,9 @@ def test_key_and_defaults():
         ({"repeats": 1}, r"repeats must be 0 \(exact variance only\) or at least 2, got 1"),
         ({"first_refresh": 11}, r"first refresh must come before the first measurement; steps 11 and 10 came"),
         ({"share": 0.95}, r"copies of 5 originals do not fit in 24 rows"),
-        ({"definition": "mine"}, r"definition must be 'paper' or 'authors_code', got 'mine'"),
+        ({"definition": "mine"}, r"unknown definition 'mine'\. Valid: figures, paper, authors_code"),
     ],
 )
 def test_refusals(changes, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(SgdscopeError, match=message):
         runs.train(replace(SMALL, **changes))

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from sgdscope.data.duplicates import overwrite_with_copies
 from sgdscope.data.synthetic import random_features, stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.models.build import build
+
+SETUPS = {"figures": ("paper", 2), "paper": ("paper", 1), "authors_code": ("authors_code", 2)}
+"""Definition of features and teacher, and number of outputs: the paper's text has one; the authors' code has two and leaves PyTorch's default
+initialisation; the numbers in the paper's figures agree with features by the text and two outputs. Two have a bias, one has none."""
 
 CHUNK = 1000
 """Inputs whose features are computed at a time."""
@@ -26,7 +30,7 @@ class RandomFeatures:
     learning_rate: float
     seed: int  # of teacher, inputs, features, start, mini-batches and estimators
     share: float = 0.0  # of the examples that are copies (Sec. 4.3)
-    definition: str = "authors_code"  # or paper: of features, teacher and readout
+    definition: str = "figures"  # or paper, authors_code: see SETUPS
     hidden: int = 1000  # h_s
     batch_size: int = 10  # B of training and of SG-B, SVRG; K of GC; SG-2B takes 2 B
     num_steps: int = 5000
@@ -66,9 +70,16 @@ class RandomFeatures:
 
 
 def student(definition: str, input_dim: int, hidden: int, seed: int) -> nn.Sequential:
-    """The model whose readout is trained: two logits (``authors_code``) or one (``paper``)."""
-    outputs = 2 if definition == "authors_code" else 1
-    return build("random_features", seed=seed, in_shape=(input_dim,), num_classes=outputs, hidden=hidden, definition=definition)
+    """The model whose readout is trained.
+
+    Raises:
+        NotFound: an unknown definition.
+    """
+    if definition not in SETUPS:
+        raise unknown_name("definition", definition, SETUPS)
+    features, outputs = SETUPS[definition]
+    options = {"hidden": hidden, "definition": features, "bias": outputs == 2}
+    return build("random_features", seed=seed, in_shape=(input_dim,), num_classes=outputs, **options)
 
 
 @dataclass
@@ -91,13 +102,13 @@ class TrainingSet:
     @torch.no_grad()
     def prepare(self, teachers: set[int]) -> None:
         """Computes the features once and the labels of these teachers; inputs are thrown away."""
-        x = None
+        _, first, activation, readout = student(self.definition, self.input_dim, self.hidden, self.seed)
+        x, labels = None, SETUPS[self.definition][0]
         for teacher_hidden in sorted(teachers - set(self._labels)):
-            settings = {"dimension": self.input_dim, "teacher_hidden": teacher_hidden, "definition": self.definition, "seed": self.seed}
+            settings = {"dimension": self.input_dim, "teacher_hidden": teacher_hidden, "definition": labels, "seed": self.seed}
             x, self._labels[teacher_hidden] = random_features(self.num_examples, **settings)
         if x is None or hasattr(self, "features"):
             return
-        _, first, activation, readout = student(self.definition, self.input_dim, self.hidden, self.seed)
         bias = readout.bias is not None
         self.features = torch.ones(self.num_examples, self.hidden + bias)
         for part, place in zip(x.split(CHUNK), self.features.split(CHUNK), strict=True):

@@ -13,7 +13,7 @@ from sgdscope.estimators.clustering import GradientClustering
 from sgdscope.estimators.mini_batch import MiniBatch
 from sgdscope.estimators.readouts import ReadoutGradients
 from sgdscope.estimators.variance import variance_of_estimates
-from sgdscope.experiments.gradient_variance.random_features_data import RandomFeatures
+from sgdscope.experiments.gradient_variance.random_features_data import SETUPS, RandomFeatures
 from sgdscope.runs.files import Result
 from sgdscope.training.batches import Batches
 
@@ -34,7 +34,7 @@ class Group:
         seed, number = self.first.seed, self.first.num_examples
         self.batches = Batches(number, self.first.batch_size, generator=stream_generator(seed, "batches"))
         self.generators = {name: stream_generator(seed, "estimates", name) for name in ESTIMATORS}
-        self.outputs = 2 if self.first.definition == "authors_code" else 1
+        self.outputs = SETUPS[self.first.definition][1]
         clusters = {"centres": "rank1", "biases": False, "steps": self.first.clustering_steps}  # as the authors' code
         self.clusterings = [GradientClustering(self.first.batch_size, **clusters) for _ in configs]
         self.heads = [_head(self.first.hidden, self.outputs, features) for _ in configs]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdscope.experiments.gradient_variance.random_features_data import RandomFeatures, TrainingSet
+from sgdscope.experiments.gradient_variance.random_features_data import SETUPS, RandomFeatures, TrainingSet
 from sgdscope.experiments.gradient_variance.random_features_group import Group
 from sgdscope.runs.files import Result
 from sgdscope.runs.run import run
@@ -83,7 +83,7 @@ class Stack:
             torch.stack(features).to(device),
             torch.stack(labels).to(device),
             torch.stack(weights).to(device),
-            outputs=2 if first.definition == "authors_code" else 1,
+            outputs=SETUPS[first.definition][1],
             weight_decay=first.weight_decay,
         )
         self.groups = [Group(row, self.readouts.features[g], self.readouts.labels[g]) for g, row in enumerate(self.configs)]

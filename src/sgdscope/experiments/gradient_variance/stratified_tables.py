@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
@@ -54,7 +52,7 @@ def log_gains(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def rises(objective: pd.DataFrame) -> pd.DataFrame:
-    """One row for each network, stage, K and rule: share of the steps that raise the objective (by more than rounding, 1e-9 of it), and their number."""
+    """One row for each network, stage, K and rule: share of the steps that raise the objective by more than 1e-9 of it, and how many steps."""
     if incomplete(objective):
         return objective
     ordered = objective.sort_values("iteration")
@@ -74,16 +72,16 @@ def copy_ratios(copies: pd.DataFrame) -> pd.DataFrame:
     """One row for each seed, example and number of copies: logs of the variance of a batch from the duplicated set over the three others'."""
     against = {"original": copies["without"], "kept": copies.kept, "stratified": copies.stratified}
     return copies[["seed", "example", "num_copies", "farness"]].assign(
-        **{name: np.log(copies.duplicated / other) for name, other in against.items()}
+        **{name: np.log(copies["duplicated"] / other) for name, other in against.items()}
     )
 
 
 def pictures(points: pd.DataFrame) -> pd.DataFrame:
     """One row for each picture (protocol, seed, point set, stage).
 
-    ``rare``: the largest share that the rarer class has of a cluster; ``cluster``: the cluster with most of the rarer class. Over the pairs of
-    opposite class in that cluster, median distances over those of all pairs: ``far`` in the plane, ``near`` between gradients; NaN without such
-    a pair. ``cosine``: of the two class means, seen from the origin.
+    ``rare``: the largest share that the rarer class has of a cluster; ``cluster``: of the clusters where it has at least 5%, the one with most
+    of it, or -1. Over the pairs of opposite class in that cluster, median distances over those of all pairs: ``far`` in the plane, ``near``
+    between gradients; NaN without such a cluster. ``cosine``: of the two class means, seen from the origin.
     """
     if incomplete(points):
         return points
@@ -91,13 +89,14 @@ def pictures(points: pd.DataFrame) -> pd.DataFrame:
     for key, picture in points.groupby(PICTURE, sort=False):
         counts = picture.groupby(["cluster", "label"]).size().unstack(fill_value=0).reindex(columns=[0, 1], fill_value=0)
         rarer = counts.min(axis=1)
-        cluster = int(rarer.idxmax())
+        share = rarer / counts.sum(axis=1)
+        cluster = int(rarer[share >= RARE].idxmax()) if (share >= RARE).any() else -1
         places, gradients, pair = distances(picture, picture.cluster == cluster)
         means = picture.groupby("label")[["x1", "x2"]].mean().to_numpy()
         rows.append(
             dict(zip(PICTURE, key, strict=True))
             | {
-                "rare": float((rarer / counts.sum(axis=1)).max()),
+                "rare": float(share.max()),
                 "cluster": cluster,
                 "far": float(np.median(places[pair]) / np.median(places)) if pair.any() else np.nan,
                 "near": float(np.median(gradients[pair]) / np.median(gradients)) if pair.any() else np.nan,
@@ -124,9 +123,9 @@ def after_start(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_set(points: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the point set that the page draws: the first by seed and number whose cluster of both classes is there at every stage after the start.
+    """The rows of the point set that the page draws, with full-batch descent.
 
-    Of full-batch descent; the very first set if there is none.
+    The first by seed and number that has a cluster of both classes at every stage after the start; the very first set if there is none.
     """
     if incomplete(points):
         return points
@@ -154,7 +153,10 @@ def boundaries(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_numbers(shown: pd.DataFrame, *, most: int = 1500) -> pd.DataFrame:
-    """Pairs of points at the last stage: both distances over their medians, ``kind`` (all pairs; opposite classes in the cluster). At most so many of a kind."""
+    """Pairs of points at the last stage, all of them and those of opposite class in one cluster: both distances over their medians.
+
+    Of each kind about ``most`` are kept, at even steps.
+    """
     if incomplete(shown):
         return shown
     picture = shown[shown.step == shown.step.max()]
@@ -176,95 +178,3 @@ def variance_table(monte_carlo: pd.DataFrame) -> pd.DataFrame:
         off_variance=(monte_carlo.variance - monte_carlo.formula) / monte_carlo.variance_error,
         off_mean=(monte_carlo.along - 1) / monte_carlo.along_error,
     )
-
-
-def sentences(**tables: pd.DataFrame) -> dict[str, float] | None:
-    """Numbers of all sentences that these tables (by the name of their runs) can tell; None where a run is missing."""
-    if any(incomplete(table) for table in tables.values()):
-        return None
-    return {name: float(value) for source, table in tables.items() for name, value in _NUMBERS[source](table)}
-
-
-def _copies(copies: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    means = np.exp(copy_ratios(copies)[["original", "kept", "stratified"]].mean())
-    yield from (("against_original", means.original), ("kept_over", 1 / means.kept), ("against_stratified", means.stratified))
-    yield "most_copies", copies.num_copies.max() + 1
-    many = np.exp(copy_ratios(copies[copies.num_copies == copies.num_copies.max()])[["kept"]].mean())
-    yield "kept_over_many", 1 / many.kept
-    ratios = copy_ratios(copies)
-    few = ratios[ratios.num_copies == ratios.num_copies.min()]
-    up = few.original > 0
-    yield from (("raised", up.sum()), ("cases", len(up)), ("few_copies", ratios.num_copies.min() + 1))
-    yield from (("farness_raised", few.farness[up].mean()), ("farness_lowered", few.farness[~up].mean()))
-
-
-def _apart(apart: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    most = apart[apart.num_copies == apart.num_copies.max()]
-    yield from (("apart_copies", apart.num_copies.max()), ("mingled", most.mingled_ratio.mean()), ("falls_to", most.variance_ratio.mean()))
-
-
-def _clusters(clusters: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    summary = cluster_summary(clusters)
-    last = summary[summary.step == summary.step.max()]
-    for rule in RULES:
-        yield f"variance_{rule}", np.exp(np.log(summary[summary.sizes == rule].variance).mean())
-        yield f"correlation_{rule}", summary[summary.sizes == rule].correlation.mean()
-        yield f"correlation_last_{rule}", last[last.sizes == rule].correlation.mean()
-        yield f"largest_{rule}", last[(last.sizes == rule) & (last.K == last.K.max())].largest.mean()
-    yield "emptied_previous", summary[(summary.sizes == "previous") & (summary.K == summary.K.max())].emptied.mean()
-    yield from (("most_clusters", summary.K.max()), ("num_examples", clusters.num_examples.iloc[0]))
-    plain = summary.set_index([*NETWORK, "sizes"]).variance.unstack()
-    yield from (
-        ("worse_previous", (plain.previous > plain.none).sum()),
-        ("compared", len(plain)),
-        ("worse_than_random", (plain.previous > 1).sum()),
-    )
-
-
-def _objective(objective: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    found = rises(objective)
-    for rule in RULES:
-        rows = found[found.sizes == rule]
-        yield f"rises_{rule}", 100 * (rows["share"] * rows.steps).sum() / rows.steps.sum()
-        yield f"steps_{rule}", rows.steps.sum()
-
-
-def _optima(optima: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    one = optima.drop_duplicates(["seed", "set", "rule"])
-    by = np.log(one.pivot_table(index=["seed", "set"], columns="rule", values="variance"))
-    yield "optimum_ratio", np.exp((by.weighted - by.plain).mean())
-    correlations = optimum_correlations(optima)
-    yield from (("optimum_weighted", correlations.weighted.mean()), ("optimum_plain", correlations.plain.mean()))
-    alone = optima.assign(alone=optima["size"] == 1).groupby("rule").alone.mean()
-    yield from (("alone_plain", 100 * alone.plain), ("alone_weighted", 100 * alone.weighted))
-
-
-def _points(points: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    found = after_start(pictures(points))
-    paper = found[found.protocol == "paper"]
-    both, opposite = paper.rare >= RARE, paper.cosine < 0
-    yield from (("pictures", len(paper)), ("with_both", both.sum()))
-    yield from (("opposite", opposite.sum()), ("with_both_opposite", (both & opposite).sum()), ("with_both_same", (both & ~opposite).sum()))
-    yield from (("same", (~opposite).sum()), ("far", paper.far[both].median()), ("near", paper.near[both].median()))
-    shown = shown_set(points)
-    yield from (
-        ("shown_seed", shown.seed.iloc[0]),
-        ("shown_set", shown.point_set.iloc[0]),
-        ("rejected", points.drop_duplicates(PICTURE[:3]).rejected.sum()),
-    )
-    yield "accepted", len(points.drop_duplicates(PICTURE[:3]))
-
-
-def _draws(draws: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    ratio = draws.assign(ratio=draws.variance / draws.formula)
-    same = ratio[ratio.independent_data]
-    yield from (
-        ("one_number", same[same.way == "one number for all"].ratio.mean()),
-        ("opposite_way", same[same.way == "opposite"].ratio.mean()),
-    )
-
-
-_NUMBERS = {
-    "copies": _copies, "copies_apart": _apart, "clusters": _clusters, "objective": _objective, "optima": _optima, "points": _points,
-    "draws": _draws,
-}  # fmt: skip

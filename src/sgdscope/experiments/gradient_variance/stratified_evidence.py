@@ -16,7 +16,6 @@ from sgdscope.experiments.gradient_variance.stratified_tables import (
     copy_ratios,
     log_gains,
     optimum_correlations,
-    pictures,
     rises,
     variance_table,
 )
@@ -141,17 +140,17 @@ def no_guarantee(searched: pd.DataFrame, objective: pd.DataFrame) -> Evidence:
 
 
 @evidence
-def two_class_cluster(points: pd.DataFrame) -> Evidence:
+def two_class_cluster(pictures: pd.DataFrame) -> Evidence:
     """gv-fig-1: clusters of gradients that hold points of both classes."""
-    found = after_start(pictures(points))
-    sets = points.drop_duplicates(["protocol", "seed", "point_set"])
+    found = after_start(pictures)
+    sets = pictures.drop_duplicates(["protocol", "seed", "point_set"])
     lacking = found[found.rare < RARE].groupby("protocol").size().reindex(["paper", "authors_code"], fill_value=0)
     paper = found[found.protocol == "paper"]
     logs = np.log(paper.set_index("seed")[["far", "near"]]).groupby("seed").mean()
     detail = f"{paper.far.notna().sum()} of {len(paper)} pictures have such pairs"
     return Evidence(
         {
-            "separable": Measurement((~sets.separable.astype(bool)).sum(), detail=f"of {len(sets)}"),
+            "separable": Measurement((~sets.separable).sum(), detail=f"of {len(sets)}"),
             "two_classes": Measurement(
                 lacking.sum(), detail=f"of {len(found)}: {lacking.paper} with the full batch, {lacking.authors_code} with B = 10"
             ),

@@ -17,9 +17,7 @@ from sgdscope.experiments.gradient_variance.stratified_tables import (
     cluster_summary,
     copy_ratios,
     optimum_correlations,
-    pictures,
     rises,
-    shown_set,
 )
 
 
@@ -84,20 +82,21 @@ def _optima(optima: pd.DataFrame) -> Iterator[tuple[str, float]]:
     yield from (("alone_plain", 100 * alone.plain), ("alone_weighted", 100 * alone.weighted))
 
 
-def _points(points: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    found = after_start(pictures(points))
+def _pictures(pictures: pd.DataFrame) -> Iterator[tuple[str, float]]:
+    sets, found = pictures.drop_duplicates(PICTURE[:3]), after_start(pictures)
+    yield from (("rejected", sets.rejected.sum()), ("accepted", len(sets)))
+    for protocol, rows in found.groupby("protocol"):
+        both = rows.rare >= RARE
+        yield from ((f"pictures_{protocol}", len(rows)), (f"both_{protocol}", both.sum()))
     paper = found[found.protocol == "paper"]
     both, opposite = paper.rare >= RARE, paper.cosine < 0
-    yield from (("pictures", len(paper)), ("with_both", both.sum()))
-    yield from (("opposite", opposite.sum()), ("with_both_opposite", (both & opposite).sum()), ("with_both_same", (both & ~opposite).sum()))
-    yield from (("same", (~opposite).sum()), ("far", paper.far[both].median()), ("near", paper.near[both].median()))
-    shown = shown_set(points)
-    yield from (
-        ("shown_seed", shown.seed.iloc[0]),
-        ("shown_set", shown.point_set.iloc[0]),
-        ("rejected", points.drop_duplicates(PICTURE[:3]).rejected.sum()),
-    )
-    yield "accepted", len(points.drop_duplicates(PICTURE[:3]))
+    yield from (("opposite", opposite.sum()), ("both_opposite", (both & opposite).sum()))
+    yield from (("same", (~opposite).sum()), ("both_same", (both & ~opposite).sum()))
+    yield from (("far", paper.far[both].median()), ("near", paper.near[both].median()))
+
+
+def _shown(shown: pd.DataFrame) -> Iterator[tuple[str, float]]:
+    yield from (("shown_seed", shown.seed.iloc[0]), ("shown_set", shown.point_set.iloc[0] + 1))
 
 
 def _draws(draws: pd.DataFrame) -> Iterator[tuple[str, float]]:
@@ -110,6 +109,7 @@ def _draws(draws: pd.DataFrame) -> Iterator[tuple[str, float]]:
 
 
 _NUMBERS = {
-    "copies": _copies, "copies_apart": _apart, "clusters": _clusters, "objective": _objective, "optima": _optima, "points": _points,
+    "copies": _copies, "copies_apart": _apart, "clusters": _clusters, "objective": _objective, "optima": _optima, "pictures": _pictures,
+    "shown": _shown,
     "draws": _draws,
 }  # fmt: skip

@@ -81,7 +81,8 @@ def pictures(points: pd.DataFrame) -> pd.DataFrame:
 
     ``rare``: the largest share that the rarer class has of a cluster; ``cluster``: of the clusters where it has at least 5%, the one with most
     of it, or -1. Over the pairs of opposite class in that cluster, median distances over those of all pairs: ``far`` in the plane, ``near``
-    between gradients; NaN without such a cluster. ``cosine``: of the two class means, seen from the origin.
+    between gradients; NaN without such a cluster. ``cosine``: of the two class means, seen from the origin. ``rejected`` and ``separable`` as in
+    the run. Carries the sources of ``points``.
     """
     if incomplete(points):
         return points
@@ -101,9 +102,13 @@ def pictures(points: pd.DataFrame) -> pd.DataFrame:
                 "far": float(np.median(places[pair]) / np.median(places)) if pair.any() else np.nan,
                 "near": float(np.median(gradients[pair]) / np.median(gradients)) if pair.any() else np.nan,
                 "cosine": float(means[0] @ means[1] / np.prod(np.linalg.norm(means, axis=1))),
+                "rejected": int(picture.rejected.iloc[0]),
+                "separable": bool(picture.separable.iloc[0]),
             }
         )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    found.attrs.update(points.attrs)
+    return found
 
 
 def distances(picture: pd.DataFrame, chosen: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,18 +127,21 @@ def after_start(found: pd.DataFrame) -> pd.DataFrame:
     return found[found.step > found.step.min()] if found.step.nunique() > 1 else found
 
 
-def shown_set(points: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the point set that the page draws, with full-batch descent.
+def shown_set(found: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The points of the set that the page draws, with full-batch descent; ``found`` are their `pictures`.
 
     The first by seed and number that has a cluster of both classes at every stage after the start; the very first set if there is none.
     """
     if incomplete(points):
         return points
     paper = points[points.protocol == "paper"]
-    least = after_start(pictures(paper)).groupby(["seed", "point_set"]).rare.min()
+    trained = after_start(found)
+    least = trained[trained.protocol == "paper"].groupby(["seed", "point_set"]).rare.min()
     good = least[least >= RARE]
     seed, number = (good if len(good) else least).index.min()
-    return paper[(paper.seed == seed) & (paper.point_set == number)]
+    shown = paper[(paper.seed == seed) & (paper.point_set == number)]
+    last = found[(found.protocol == "paper") & (found.seed == seed) & (found.point_set == number)].set_index("step")
+    return shown.assign(both=shown.step.map(last.cluster))
 
 
 def boundaries(shown: pd.DataFrame) -> pd.DataFrame:
@@ -153,15 +161,14 @@ def boundaries(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_numbers(shown: pd.DataFrame, *, most: int = 1500) -> pd.DataFrame:
-    """Pairs of points at the last stage, all of them and those of opposite class in one cluster: both distances over their medians.
+    """Pairs of points at the last stage, all of them and those of opposite class in the cluster of both: both distances over their medians.
 
     Of each kind about ``most`` are kept, at even steps.
     """
     if incomplete(shown):
         return shown
     picture = shown[shown.step == shown.step.max()]
-    cluster = pictures(picture).cluster.iloc[0]
-    places, gradients, pair = distances(picture, picture.cluster == cluster)
+    places, gradients, pair = distances(picture, picture.cluster == picture.both)
     table = pd.DataFrame({"far": places / np.median(places), "near": gradients / np.median(gradients)})
     thinned = [
         rows.iloc[:: max(len(rows) // most, 1)].assign(kind=kind)

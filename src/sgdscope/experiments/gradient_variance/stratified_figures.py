@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
 from sgdscope.experiments.gradient_variance.stratified_tables import RULES, boundaries, cluster_summary
@@ -104,6 +105,7 @@ def draw_shapes(clusters: pd.DataFrame) -> Figure:
                 axis.set_title(title.replace("\n", " "))
         row[0].set_ylabel(f"{name}\n" + r"$\mathrm{V}_k$ / variance of all")
     _plain(*axes.flat, ticks=(2, 10, 100), along="x")
+    _plain(*axes.flat, ticks=(0.0001, 0.01, 1))
     for axis in axes[-1]:
         axis.set_xlabel(r"size of the cluster, $N_k$")
     return drawing
@@ -150,6 +152,7 @@ def draw_objective(objective: pd.DataFrame) -> Figure:
             axis.plot(ordered.iteration, ordered.objective, color=RULE_STYLE[rule]["color"], lw=1, alpha=0.7)
             axis.plot(raised.iteration, raised.objective, "^", color=INK, ms=4, ls="none")
         axis.set(title=title, xlabel="step", yscale="log")
+    _plain(*axes, ticks=(0.001, 0.01, 0.1, 1))
     axes[0].set_ylabel("objective of Eq. 2,\nover that of one cluster")
     return drawing
 
@@ -161,6 +164,7 @@ def draw_plane(shown: pd.DataFrame) -> Figure:
     columns = min(len(stages), 2)
     rows = -(-len(stages) // columns)
     drawing, axes = plt.subplots(rows, columns, figsize=(PAGE_WIDTH, 0.3 + 3.3 * rows), sharex=True, sharey=True, squeeze=False)
+    drawing.set_layout_engine("compressed")  # panels of one shape, side by side
     lines = boundaries(shown)
     (left, right), (low, high) = ((shown[c].min() - 1, shown[c].max() + 1) for c in ("x1", "x2"))
     for axis, stage in zip(axes.flat, stages, strict=False):
@@ -180,6 +184,14 @@ def draw_plane(shown: pd.DataFrame) -> Figure:
         axis.set_xlabel(r"$x_1$")
     for row in axes:
         row[0].set_ylabel(r"$x_2$")
+    dashed = {"color": MUTED, "ls": (0, (4, 2)), "lw": 1.6}
+    legend = [
+        Line2D([], [], color=MUTED, marker="o", ls="none", label="first class"),
+        Line2D([], [], color=MUTED, marker="x", ls="none", label="second class"),
+        Line2D([], [], color=INK, lw=2, label="boundary"),
+        Line2D([], [], **dashed, label="after a step along one cluster"),
+    ]
+    drawing.legend(handles=legend, loc="outside lower center", ncols=2)
     return drawing
 
 

@@ -111,7 +111,7 @@ def sample_estimates(config: MonteCarlo) -> Result:
         if step != max(config.stages):
             continue
         G, number = PerExampleGradients.of(model, "cross_entropy", x, y), len(x)
-        gram, full = G.gram().double(), G.mean()
+        gram, full = G.gram().double(), G.mean().double()
         generator = stream_generator(config.seed, "monte carlo")
         clustering = GradientClustering(config.num_clusters)
         clustering.refresh(model, "cross_entropy", x, y, generator=generator)
@@ -125,9 +125,11 @@ def sample_estimates(config: MonteCarlo) -> Result:
             made = estimates(
                 estimator, model, "cross_entropy", x, y, repeats=config.repeats, generator=generator, method="batches"
             )  # by ordinary backward passes, not by weights on known gradients
-            rows = torch.cat(list(made))
-            squares = (rows - full).double().square().sum(1)
-            shares = (rows.double() @ full.double()) / full.double().square().sum()
+            squares, shares = [], []
+            for block in made:
+                squares.append((block.double() - full).square().sum(1))
+                shares.append((block.double() @ full) / full.square().sum())
+            squares, shares = torch.cat(squares), torch.cat(shares)
             _, alone = shapes(gram, torch.zeros(1, number, dtype=torch.int64), 1)
             found.append(
                 {

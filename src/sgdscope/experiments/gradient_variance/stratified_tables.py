@@ -185,3 +185,28 @@ def variance_table(monte_carlo: pd.DataFrame) -> pd.DataFrame:
         off_variance=(monte_carlo.variance - monte_carlo.formula) / monte_carlo.variance_error,
         off_mean=(monte_carlo.along - 1) / monte_carlo.along_error,
     )
+
+
+def counter_table(searched: pd.DataFrame) -> pd.DataFrame:
+    """What the search for counter-examples found, as the page shows it."""
+    if incomplete(searched):
+        return searched
+    names = {
+        "num_gradients": "gradients",
+        "num_clusters": "groups",
+        "tried": "steps tried",
+        "raised_emptied": "uphill, group lost",
+        "raised_kept": "uphill, none lost",
+        "start_kept": "from",
+        "before_kept": "objective",
+        "end_kept": "to",
+        "after_kept": "objective after",
+    }
+    return searched[list(names)].rename(columns=names).replace(-1, "").set_index(["gradients", "groups"])
+
+
+def plane_numbers(shown: pd.DataFrame) -> pd.DataFrame:
+    """What the picture of the plane is drawn from."""
+    if incomplete(shown):
+        return shown
+    return shown[["step", "x1", "x2", "label", "cluster", "g1", "g2", "g_bias"]]

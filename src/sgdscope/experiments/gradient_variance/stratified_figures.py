@@ -101,7 +101,7 @@ def draw_shapes(clusters: pd.DataFrame) -> Figure:
             style = RULE_STYLE[rule]
             axis.scatter(cells["size"], cells.spread.clip(lower=1e-4), s=12, alpha=0.55, lw=0, rasterized=True, **style)
             axis.set(xscale="log", yscale="log")
-            if row is axes[0]:
+            if name == networks[0]:
                 axis.set_title(title.replace("\n", " "))
         row[0].set_ylabel(f"{name}\n" + r"$\mathrm{V}_k$ / variance of all")
     _plain(*axes.flat, ticks=(2, 10, 100), along="x")

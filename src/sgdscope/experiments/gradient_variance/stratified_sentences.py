@@ -10,7 +10,6 @@ import pandas as pd
 from sgdscope.claims import incomplete
 from sgdscope.experiments.gradient_variance.stratified_tables import (
     NETWORK,
-    PICTURE,
     RARE,
     RULES,
     after_start,
@@ -83,7 +82,7 @@ def _optima(optima: pd.DataFrame) -> Iterator[tuple[str, float]]:
 
 
 def _pictures(pictures: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    sets, found = pictures.drop_duplicates(PICTURE[:3]), after_start(pictures)
+    sets, found = pictures.drop_duplicates(["seed", "point_set"]), after_start(pictures)
     yield from (("rejected", sets.rejected.sum()), ("accepted", len(sets)))
     for protocol, rows in found.groupby("protocol"):
         both = rows.rare >= RARE

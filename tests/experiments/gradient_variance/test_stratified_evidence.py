@@ -154,6 +154,7 @@ def test_missing_runs_are_said():
         tables.counter_table,
         tables.plane_numbers,
         tables.variance_table,
+        tables.objective_numbers,
     ):
         empty = lacking(pd.DataFrame(columns=["seed"]))
         assert derived(empty) is empty

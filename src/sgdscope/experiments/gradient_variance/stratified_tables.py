@@ -210,3 +210,10 @@ def plane_numbers(shown: pd.DataFrame) -> pd.DataFrame:
     if incomplete(shown):
         return shown
     return shown[["step", "x1", "x2", "label", "cluster", "g1", "g2", "g_bias"]]
+
+
+def objective_numbers(objective: pd.DataFrame) -> pd.DataFrame:
+    """What the picture of the objective is drawn from, and the other networks and K."""
+    if incomplete(objective):
+        return objective
+    return objective[[*NETWORK, "sizes", "iteration", "objective", "empty"]]

@@ -166,7 +166,7 @@ judge(
 )
 
 # %% [markdown]
-# ## Duplicates
+# ## Copies cost nothing in a group of their own
 #
 # The paper's example: with duplicates in the training set, mini-batches have more variance, and it would be enough to keep one of them and rescale its
 # loss. We copy one of six images, and list all batches of three. {numref}`fig-strat-duplicates` (left) compares the duplicated set with the set before
@@ -214,7 +214,7 @@ say(
 )
 
 # %% [markdown]
-# ## The best partition
+# ## The weights make large groups tight
 #
 # That {eq}`eq-strat-objective` is $N^2$ times the variance can be read off. What is less clear is what the factor $N_k$ does. On sets of nine gradients all
 # 3,025 partitions into three groups can be tried, so that no algorithm stands between us and the optimum:
@@ -321,7 +321,7 @@ judge(
 )
 
 # %% [markdown]
-# ## Two classes in one cluster
+# ## Two classes in one cluster, if the origin lies between them
 #
 # The paper's first figure has two classes of points in the plane and a linear classifier in the middle of training. We draw points as the authors' code does (class means 5 N(0, 1),
 # a random 2 x 2 factor of scale 1.5 for each class) and keep sets that a line separates. The gradient of a point $x$ is $\pm(p - y)\,(x, 1)$: it points along $x$,
@@ -361,7 +361,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "In such clusters pairs of opposite class are {far:.2f} times as far apart in the plane as any two points, and their gradients {near:.2f} times (medians over pictures).",
+    "In such clusters pairs of opposite class are {far:.2f} times as far apart in the plane as any two points, and their gradients {near:.2f} times (medians over pictures). Point sets differ a lot: by seed, the geometric mean of the ratio for gradients is {near_low:.2f} to {near_high:.2f}, and three seeds make a wide interval.",
     stratified_sentences.sentences(pictures=pictures),
 )
 

@@ -92,6 +92,8 @@ def _pictures(pictures: pd.DataFrame) -> Iterator[tuple[str, float]]:
     yield from (("opposite", opposite.sum()), ("both_opposite", (both & opposite).sum()))
     yield from (("same", (~opposite).sum()), ("both_same", (both & ~opposite).sum()))
     yield from (("far", paper.far[both].median()), ("near", paper.near[both].median()))
+    seeds = np.exp(np.log(paper.near[both]).groupby(paper.seed[both]).mean())
+    yield from (("near_low", seeds.min()), ("near_high", seeds.max()))
 
 
 def _shown(shown: pd.DataFrame) -> Iterator[tuple[str, float]]:

@@ -27,10 +27,13 @@ MOST_SETS = 200  # drawn before giving up on a separable one
 
 
 @dataclass(frozen=True)
-class _Plane:
+class Points:
+    """Points in the plane with their clusters, at several stages of training."""
+
     seed: int  # of the points, the weights, the mini-batches and the clusters
     protocol: str  # paper: full-batch descent, exact centres; authors_code: B = 10, rank-1 centres without the biases
     stages: tuple[int, ...]  # steps of training that are shown; the authors show 100, 200 and 400
+    point_set: int  # which of the seed's point sets
     num_points: int = 640
     num_clusters: int = 4
     learning_rate: float = 5e-4
@@ -39,71 +42,35 @@ class _Plane:
     clustering_steps: int = 10
 
 
-@dataclass(frozen=True)
-class Points(_Plane):
-    """Points with their clusters."""
-
-
-@dataclass(frozen=True)
-class Boundaries(_Plane):
-    """Decision boundaries: the present one, and those after a step along each cluster's gradient."""
-
-    reach: float = 0.5  # length of the longest of these steps over that of the weights
-
-
 @run(version=1)
 def cluster_points(config: Points) -> Result:
-    """One row for each stage and point: place, class, cluster, the gradient (of the second class's logit; that of the first is its negative).
+    """One row for each stage and point: place, class, cluster, the gradient of the second class's row (that of the first is its negative).
 
-    ``rejected``: point sets drawn before one that a line separates, ``separable`` whether one does.
+    The boundary at the stage is ``w1 x1 + w2 x2 + b = 0``. ``rejected``: point sets drawn before one that a line separates; ``separable``:
+    whether one does.
     """
     x, y, rejected = _points(config)
     found = []
-    for step, _, partition, gradient in _along(config, x, y):
+    for step, weights, partition, gradient in _along(config, x, y):
         found.append(
             pd.DataFrame(
                 {
                     "step": step, "x1": x[:, 0].numpy(), "x2": x[:, 1].numpy(), "label": y.numpy(), "cluster": partition.numpy(),
                     "g1": gradient[:, 2].numpy(), "g2": gradient[:, 3].numpy(), "g_bias": gradient[:, 5].numpy(),
+                    "w1": float(weights[2] - weights[0]), "w2": float(weights[3] - weights[1]), "b": float(weights[5] - weights[4]),
                 }
             )
         )  # fmt: skip
     return Result(pd.concat(found, ignore_index=True).assign(rejected=rejected, separable=separable(x, y)))
 
 
-@run(version=1)
-def find_boundaries(config: Boundaries) -> Result:
-    """One row for each stage and line ``w1 x1 + w2 x2 + b = 0``: ``cluster`` -1 for the present boundary, else that after the step along a cluster.
-
-    The step along cluster k is ``-rho (N_k / N) C_k``, its share of a step of gradient descent; rho is such that the longest has ``reach``
-    times the length of the weights. The paper does not say how far its dashed lines look ahead.
-    """
-    x, y, _ = _points(config)
-    found = []
-    for step, weights, partition, gradient in _along(config, x, y):
-        shares = torch.zeros(config.num_clusters, gradient.shape[1], dtype=gradient.dtype).index_add_(0, partition, gradient) / len(x)
-        longest = float(shares.norm(dim=1).max())
-        rho = config.reach * float(weights.norm()) / longest if longest > 0 else 0.0
-        for cluster, moved in enumerate([weights, *(weights - rho * share for share in shares)], start=-1):
-            found.append(
-                {
-                    "step": step,
-                    "cluster": cluster,
-                    "w1": float(moved[2] - moved[0]),
-                    "w2": float(moved[3] - moved[1]),
-                    "b": float(moved[5] - moved[4]),
-                }
-            )
-    return Result(pd.DataFrame(found))
-
-
-def _points(config: _Plane) -> tuple[Tensor, Tensor, int]:
+def _points(config: Points) -> tuple[Tensor, Tensor, int]:
     """The first separable set of points of the seed, labels, and how many were rejected.
 
     As in the authors' code: class means 5 N(0, 1), points mean + 1.5 N(0, 1) matrix times N(0, 1). Half of the points in each class.
     """
     y = torch.arange(config.num_points) % 2
-    generator = stream_generator(config.seed, "points")
+    generator = stream_generator(config.seed, "points", str(config.point_set))
     for rejected in range(MOST_SETS):
         means = 5 * torch.randn(2, 2, generator=generator, dtype=torch.float64)
         factors = 1.5 * torch.randn(2, 2, 2, generator=generator, dtype=torch.float64)
@@ -121,7 +88,7 @@ def separable(x: Tensor, y: Tensor) -> bool:
     return bool(linprog(np.zeros(3), A_ub=rows, b_ub=-np.ones(len(x)), bounds=(None, None)).success)
 
 
-def _along(config: _Plane, x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+def _along(config: Points, x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """(step, weights (6,), clusters (N,), gradients (N, 6)) at each stage."""
     if config.protocol not in PROTOCOLS:
         raise unknown_name("protocol", config.protocol, PROTOCOLS)

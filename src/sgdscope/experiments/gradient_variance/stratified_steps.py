@@ -27,7 +27,7 @@ class CounterExamples:
 def search_counter_examples(config: CounterExamples) -> Result:
     """One row for each K: steps tried, those that raise the objective, with and without emptying a cluster, and an example of both kinds.
 
-    Where two clusters cost an example the same, both choices are tried. The example is the narrowest set for which no such choice is left, if there is one.
+    Where two clusters cost an example the same, both choices are tried. The example is the narrowest set without such a choice, if there is one.
     """
     found = []
     for clusters in range(2, config.num_gradients + 1):

@@ -146,12 +146,17 @@ class FactoredCentres(Centres):
 
     def inner(self, factor: Outer | Patches) -> Tensor:
         """Eq. 5 for one position; else Eq. 8 or 9, whichever is cheaper."""
+        return self.inner_by_positions(factor) if self.products_of_positions(factor.positions) else self.inner_by_gradients(factor)
+
+    def inner_by_gradients(self, factor: Outer | Patches) -> Tensor:
+        """Eq. 8: the gradient of each example first, then its products with the centres; T I O + K I O multiplications an example."""
+        rows = self.dense().T
+        return torch.cat([factor.part(which).rows() @ rows for which in _steps(factor.num_examples, factor.size, factor.dtype)])
+
+    def inner_by_positions(self, factor: Outer | Patches) -> Tensor:
+        """Eq. 9, and Eq. 5 for one position: both sides by themselves; T K r (I + O) multiplications an example."""
         clusters, groups, rank, fan_in = self.inputs.shape
         fan_out = self.outputs.shape[3]
-        if not self.products_of_positions(factor.positions):
-            rows = self.dense().T
-            steps = _steps(factor.num_examples, factor.size, factor.dtype)
-            return torch.cat([factor.part(which).rows() @ rows for which in steps])
         left, right = self.inputs.transpose(0, 1).flatten(1, 2), self.outputs.transpose(0, 1).flatten(1, 2)  # (G, K r, I), (G, K r, O)
         if isinstance(factor, Outer) and factor.positions == 1:
             found = (factor.inputs[:, 0] @ left[0].T).mul_(factor.gradients[:, 0] @ right[0].T)

@@ -1,0 +1,1 @@
+"""Pages on "A Study of Gradient Variance in Deep Learning" (Faghri et al. 2020)."""

@@ -72,13 +72,13 @@ def _built(config: _Network) -> nn.Module:
     return build(config.model, seed=config.seed, in_shape=tuple(data.x.shape[1:]), num_classes=len(data.classes), **options)
 
 
-def _measured(config: _Network, num_examples: int) -> tuple[nn.Module, Tensor, Tensor, Result]:
-    """The trained network in float64, and the examples at which its gradients are taken."""
+def _measured(config: _Network, num_examples: int, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Tensor, Tensor, Result]:
+    """The trained network, and the examples at which its gradients are taken."""
     trained = get(Trained(**{field.name: getattr(config, field.name) for field in fields(_Network)}))
     model = _built(config)
     model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in trained.arrays.items()})
     data = load_dataset(config.dataset, num_examples=num_examples, seed=config.seed)
-    return model.double(), data.x.double(), data.y, trained
+    return model.to(dtype), data.x.to(dtype), data.y, trained
 
 
 def _result(rows: list[dict[str, object]], trained: Result) -> Result:
@@ -114,7 +114,7 @@ def compare_centres(config: CentreErrors) -> Result:
     ``left_out``: the same with the squared singular values beyond the rank. ``ratio``: variance over that of SG-K of the estimator whose own
     clusters come from such centres; the same for all rows of a rule. ``exact_ratio``: by exact centres.
     """
-    model, x, y, trained = _measured(config, config.num_examples)
+    model, x, y, trained = _measured(config, config.num_examples, torch.float64)
     loss = "cross_entropy"
     gradients = PerExampleGradients.of(model, loss, x, y, form="factored")
     gram = PerExampleGradients.of(model, loss, x, y).gram()  # by rows or factors, whichever is cheaper; factors are forced for the centres

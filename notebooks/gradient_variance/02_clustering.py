@@ -190,7 +190,7 @@ show(
 say(
     "A and U together take {both_mlp:.2f} passes on the MLP, {both_resnet8:.2f} on ResNet8 and {both_resnet18:.2f} on ResNet18; with the pass "
     "that they need, {iteration_mlp:.2f}, {iteration_resnet8:.2f} and {iteration_resnet18:.2f}. The table counts multiplications of U without the sums over "
-    "positions, so for convolutions it promises nothing and {U_resnet8:.2f} and {U_resnet18:.2f} are measured: patches have to be cut first. "
+    "positions, so for convolutions it promises next to nothing; {U_resnet8:.2f} and {U_resnet18:.2f} are measured, for patches have to be cut first. "
     "An incremental update costs as much as an iteration on its batch. It is cheap only because few batches are needed: one in twenty steps adds a twentieth of that.",
     clustering_evidence.cost_summary(steps),
 )
@@ -230,7 +230,7 @@ judge("gv-err-tab-1", clustering_evidence.table_1_erratum(layers))
 # ## Fixed sizes collapse
 #
 # The weight $N_k$ in the assignment has to be known before the assignment is. The paper takes that of the last update. Then a small cluster looks cheap to
-# everybody, all examples go there, and in the next step the one that was large is empty. An empty cluster stays empty, for its cost is zero for nobody. The
+# everybody, all examples go there, and the one that was large is empty. An empty cluster has no centre and gets nothing from then on. The
 # authors' code takes a running count within the pass instead, brought up to date after every batch of 128. We compare both, a finer count, and plain k-means, without
 # refilling empty clusters, on Gaussian vectors without any structure and on the networks.
 

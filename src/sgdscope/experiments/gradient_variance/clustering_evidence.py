@@ -106,7 +106,7 @@ def equation_6(updates: pd.DataFrame, centres: pd.DataFrame) -> Evidence:
 def convolution_update(centres: pd.DataFrame) -> Evidence:
     """gv-err-conv-update: both rules on the weights of convolutions."""
     of = centres[centres.layer == "convolution"]
-    return Evidence({"error": _difference(of, "error", SMALLEST, "SVD, rank 1")}, data=data_of(of))
+    return Evidence({"error": _difference(of, "error", SMALLEST, "SVD, rank 1")}, data=data_of(centres))
 
 
 def _worst(steps: pd.DataFrame, part: str, value: Callable[[pd.Series], pd.Series], only: tuple[str, ...] = ()) -> Measurement:
@@ -133,7 +133,7 @@ def table_1(steps: pd.DataFrame) -> Evidence:
     residual = steps[steps.network.isin(RESIDUAL)]
     part, full = (residual[residual.part == name].set_index(["seed", "network"]).ratio for name in ("A and U, subset", "A and U"))
     memory = steps.groupby(["seed", "network"]).memory.first().unstack()
-    convolutions = np.log(memory[[name for name in RESIDUAL if name in memory]].max(1).dropna())
+    convolutions = np.log(memory[[name for name in RESIDUAL if name in memory]].max(axis=1).dropna())
     return Evidence(
         {
             "counts": counted(clusters.to_dict()),
@@ -305,15 +305,9 @@ def cost_summary(steps: pd.DataFrame) -> dict[str, float] | None:
         return None
     ratio = steps.groupby(["network", "part"]).ratio.mean()
     memory = steps.groupby("network").memory.mean()
-    return {
-        **{
-            f"{part.split()[0]}_{network}": ratio[network, part]
-            for network, part in ratio.index
-            if part in ("A", "U", "incremental", "iteration")
-        },
-        **{f"both_{network}": ratio[network, "A and U"] for network in memory.index},
-        **{f"memory_{network}": value for network, value in memory.items()},
-    }
+    names = {"A": "A", "U": "U", "both": "A and U", "iteration": "iteration", "incremental": "incremental"}
+    found = {f"{key}_{network}": ratio.get((network, part), float("nan")) for network in ("mlp", *RESIDUAL) for key, part in names.items()}
+    return found | {f"memory_{network}": memory.get(network, float("nan")) for network in ("mlp", *RESIDUAL)}
 
 
 def range_numbers(table: pd.DataFrame) -> pd.DataFrame:

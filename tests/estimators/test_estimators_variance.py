@@ -81,6 +81,25 @@ def test_definitions():
     assert found.normalised == pytest.approx(found.average / found.mean_square) and found.repeats == 5
 
 
+def test_their_form_without_the_guard_and_rescaled():
+    """Rescaled: the same as to multiply all gradients so that the average variance is the one asked for."""
+    rows = normal(10, 15, seed=4) * torch.linspace(0.001, 1, 15, dtype=torch.float64)
+    rows[:, 3], rows[5:, 4] = 0, 0  # silent in both passes, and in the second only
+    model, x, y = problem()
+    settings = {"repeats": 5, "guard": 1e-3}
+    found = gradient_variance(
+        Given(rows), model, "cross_entropy", x, y, generator=generator(), rescaled_to=(0.5, 1e-4), **settings
+    )  # fmt: skip
+    first, second = rows[:5], rows[5:]
+    some = second.square().sum(0) > 0
+    ratio = (second - first.mean(0)).square().sum(0)[some] / second.square().sum(0)[some]
+    assert int(some.sum()) == 13 and found.normalised_unguarded == pytest.approx(float(ratio.mean()), rel=1e-12)
+    for target, value in zip((0.5, 1e-4), found.normalised_rescaled, strict=True):
+        scaled = rows * (target / found.average) ** 0.5
+        other = gradient_variance(Given(scaled), model, "cross_entropy", x, y, generator=generator(), **settings)
+        assert other.average == pytest.approx(target) and value == pytest.approx(other.normalised_guarded, rel=1e-10)
+
+
 def test_one_pass_leaves_the_authors_form_out():
     rows = normal(5, 27)
     found = gradient_variance(Given(rows), *_problem(), repeats=5, generator=generator(), two_pass=False)

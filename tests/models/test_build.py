@@ -9,9 +9,10 @@ from torch import nn
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.models import build, names
 from sgdscope.models.build import seeded_initialisation
+from sgdscope.models.parameters import trainable
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
-SHAPES = {"fcn": GREY, "lenet": GREY, "linear": GREY, "mlp": GREY} | {
+SHAPES = {"fcn": GREY, "lenet": GREY, "linear": GREY, "mlp": GREY, "mnist_cnn": GREY, "random_features": (100,)} | {
     "resnet18": COLOUR,
     "resnet32": COLOUR,
     "resnet8": COLOUR,
@@ -22,6 +23,8 @@ OPTIONS = {  # each option of each model, off its default
     "lenet": [{"activation": "tanh"}, {"pool": "mean"}, {"padding": 0}],
     "linear": [{"hidden": (6, 5)}, {"bias": False}],
     "mlp": [{"hidden": (8,)}, {"activation": "tanh"}, {"batch_norm": True}],
+    "mnist_cnn": [],
+    "random_features": [{"hidden": 8}, {"definition": "authors_code"}, {"bias": False}],
     "resnet18": [{"batch_norm": False}, {"stem": "imagenet"}],
     "resnet32": [{"batch_norm": False}],
     "resnet8": [{"batch_norm": False}],
@@ -41,7 +44,7 @@ def test_names_are_those_of_the_models_and_their_options_are_all_tried_here():
         with pytest.raises(InvalidInput, match="has no option") as refusal:
             build(name, seed=0, nonsense=1)
         takes = str(refusal.value).split("It takes ")[1].rstrip(".").split(", ")
-        assert set(takes) == {key for options in tried for key in options}
+        assert set(takes) == ({key for options in tried for key in options} or {"none"})
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -57,7 +60,7 @@ def test_gradients_reach_every_parameter(name):
     model = build(name, seed=0)
     x = torch.randn(4, *SHAPES[name], generator=torch.Generator().manual_seed(0))
     model(x).square().sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in model.parameters())
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in trainable(model).values())
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -133,7 +136,10 @@ def test_every_constructor_s_options_are_keywords_with_defaults():
 
 @pytest.mark.parametrize("name", ["lenett", None, ["lenet"]])
 def test_unknown_names_list_the_valid_ones(name):
-    with pytest.raises(NotFound, match="unknown model .*Valid: fcn, lenet, linear, mlp, resnet18, resnet32, resnet8, simple_cnn."):
+    with pytest.raises(
+        NotFound,
+        match="unknown model .*Valid: fcn, lenet, linear, mlp, mnist_cnn, random_features, resnet18, resnet32, resnet8, simple_cnn.",
+    ):
         build(name, seed=0)
 
 

@@ -28,6 +28,8 @@ def normal(*shape):
         ("lenet", {"in_shape": (3, 32, 32)}, 62_006),  # the gradient-structure paper's number
         ("lenet", {"padding": 0}, 44_426),  # 28 x 28 as it is
         ("lenet", {"in_shape": (1, 32, 32), "num_classes": 10}, 61_706),
+        ("mnist_cnn", {}, 2_265_602),  # 37.8 a training image: 37 in App. C.1 of the gradient-variance paper
+        ("mnist_cnn", {"in_shape": (3, 16, 20), "num_classes": 3}, 64 * 76 + 128 * 1601 + 1000 * (128 * 1 * 2 + 1) + 3 * 1001),
         ("simple_cnn", {}, 361_898),
         ("simple_cnn", {"batch_norm": True}, 361_898 + 2 * (32 + 32 + 64 + 64 + 128)),
         ("simple_cnn", {"dense": 512}, 1_250_858),
@@ -35,6 +37,17 @@ def normal(*shape):
 )
 def test_numbers_of_parameters(name, options, expected):
     assert count(name, **options) == expected
+
+
+def test_mnist_cnn_layers_in_order():
+    model = build("mnist_cnn", seed=0)
+    assert kinds(model) == ["Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d", "Flatten", "Linear", "ReLU", "Linear"]
+    assert [tuple(layer.weight.shape) for layer in model if hasattr(layer, "weight")] == [
+        (64, 1, 5, 5), (128, 64, 5, 5), (1000, 2048), (10, 1000)
+    ]  # fmt: skip
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(InvalidInput, match="mnist_cnn takes images .* of at least 16 x 16 pixels"):
+        build("mnist_cnn", seed=0, in_shape=(1, 15, 28))
 
 
 def test_lenet_is_its_formula():

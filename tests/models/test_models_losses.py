@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sgdscope.errors import InvalidInput, NotFinite, NotFound
-from sgdscope.models.losses import LOSSES, check_losses, check_targets, losses_of, per_example_loss
+from sgdscope.models.losses import LOSSES, SmoothedCrossEntropy, check_losses, check_targets, losses_of, per_example_loss
 
 
 def normal(*shape, seed=0):
@@ -142,3 +142,21 @@ def test_labels_beyond_the_outputs_inside_a_function():
         InvalidInput, match="labels must lie within the outputs of the model; the loss says: Target 4 is out of bounds. Check"
     ):
         losses_of(mine, OUT, LABELS + 1, 7)
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1, 1])
+def test_smoothed_cross_entropy(smoothing):
+    """The weighted sum of log-probabilities, written out; without smoothing the plain loss."""
+    outputs = OUTPUTS[7, 4]
+    found = SmoothedCrossEntropy(smoothing)(outputs, LABELS)
+    weights = (1 - smoothing) * F.one_hot(LABELS, 4) + smoothing / 4
+    torch.testing.assert_close(found, -(weights * outputs.log_softmax(1)).sum(1))
+    if not smoothing:
+        torch.testing.assert_close(found, LOSSES["cross_entropy"](outputs, LABELS), rtol=0, atol=0)
+    assert per_example_loss(SmoothedCrossEntropy(smoothing)) == SmoothedCrossEntropy(smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, True, "0.1"])
+def test_a_smoothing_that_is_no_share(smoothing):
+    with pytest.raises(InvalidInput, match="smoothing must be a share from 0 to 1"):
+        SmoothedCrossEntropy(smoothing)

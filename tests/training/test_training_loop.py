@@ -13,6 +13,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no neighbours
 from training_cases import by_hand, dense, flat, normal, normed, problem, run, seeded
 
+from sgdscope.data.synthetic import stream_generator
 from sgdscope.training import Constant, Cosine, Drops, evaluate, measuring, random_crop_and_flip, train
 
 
@@ -49,6 +50,26 @@ def test_equals_the_loop_by_hand(case):
         same(theta, after)
     for ours, theirs in zip(model.buffers(), hand.buffers(), strict=True):
         same(ours, theirs)
+
+
+def test_a_generator_in_place_of_the_seed_s_stream():
+    """The stream itself changes nothing; whoever draws from it changes the batches to come."""
+    batches = {}
+    for name in ("seed", "stream", "another draws"):
+        generator = stream_generator(5, "batches")
+        points = []
+        for point in run_lazily(seed=5, num_steps=12, generator=None if name == "seed" else generator):
+            points.append(point.batch)
+            if name == "another draws" and point.step == 2:
+                torch.rand(1, generator=generator)
+        batches[name] = [batch.tolist() for batch in points[1:]]
+    assert batches["stream"] == batches["seed"]
+    assert batches["another draws"][:5] == batches["seed"][:5] and batches["another draws"] != batches["seed"]
+
+
+def run_lazily(**settings):
+    model, x, y = problem()
+    return train(model, "cross_entropy", x, y, **{"learning_rate": 0.1, "batch_size": 4} | settings)
 
 
 def test_a_schedule_sets_the_rate_of_each_step():

@@ -61,6 +61,32 @@ def lenet(
     )
 
 
+def mnist_cnn(*, in_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+    """The MNIST CNN of the gradient-variance paper (its code): 2,265,602 parameters on 28 x 28 x 1, 37.8 a training image.
+
+    5 x 5 convolutions (valid) of 64 and 128 channels, each with ReLU and max-pooling by 2, a dense layer of 1000 with ReLU, dense outputs; without
+    the code's dropout. PyTorch's default initialisation.
+
+    Args:
+        in_shape: (channels, height, width).
+        num_classes: outputs.
+    """
+    channels, height, width = image_shape(in_shape, model="mnist_cnn", least=16)
+    sides = [((side - 4) // 2 - 4) // 2 for side in (height, width)]
+    return nn.Sequential(
+        nn.Conv2d(channels, 64, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(64, 128, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128 * sides[0] * sides[1], 1000),
+        nn.ReLU(),
+        nn.Linear(1000, num_classes),
+    )
+
+
 def simple_cnn(
     *,
     in_shape: tuple[int, ...],

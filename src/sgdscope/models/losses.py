@@ -13,6 +13,7 @@ The gradient of the mean loss over N examples is the mean of the per-example gra
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -46,6 +47,34 @@ def mse(outputs: Tensor, y: Tensor) -> Tensor:
 def binary_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """(N,) ``sum_k log(1 + exp(outputs_k)) - y_k outputs_k`` in nats, for logits and targets from 0 to 1 of one shape and dtype."""
     return _over_outputs(F.softplus(outputs) - y * outputs)
+
+
+@dataclass(frozen=True)
+class SmoothedCrossEntropy:
+    """Cross entropy against smoothed labels (Szegedy et al. 2016), in nats: pass it where a loss is wanted.
+
+    ``-(1 - s) log softmax(f)_y - (s / C) sum_k log softmax(f)_k`` of one example, C classes: the true class has the weight ``1 - s + s / C``.
+    ``s = 0`` is the plain cross entropy.
+
+    Attributes:
+        smoothing: s, from 0 to 1.
+
+    Raises:
+        InvalidInput: a share outside [0, 1].
+
+    >>> SmoothedCrossEntropy(0.5)(torch.zeros(1, 4), torch.tensor([2]))  # log 4, whatever s is
+    tensor([1.3863])
+    """
+
+    smoothing: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.smoothing, bool) or not isinstance(self.smoothing, int | float) or not 0 <= self.smoothing <= 1:
+            raise InvalidInput(f"smoothing must be a share from 0 to 1; {self.smoothing!r} came.")
+
+    def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(N,) losses for logits (N, C) and labels (N,)."""
+        return F.cross_entropy(outputs, y, reduction="none", label_smoothing=self.smoothing)
 
 
 def _over_outputs(values: Tensor) -> Tensor:

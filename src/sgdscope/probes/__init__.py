@@ -3,17 +3,22 @@
 from sgdscope.probes.covariance import GradientCovariance
 from sgdscope.probes.curvature import Sharpness, StabilityMargin
 from sgdscope.probes.directions import Alignment, DistanceAlongTop, LossAlongTop
+from sgdscope.probes.estimators import EstimatorVariance
+from sgdscope.probes.growth import StrongGrowth
 from sgdscope.probes.losses import Accuracy, GradientNorms, LossChange, Predictions
 from sgdscope.probes.probe import Probe
 from sgdscope.probes.recorder import Recorder, record
-from sgdscope.probes.when import At, Every, LogSpaced, Pairs, Reaches
+from sgdscope.probes.when import At, Either, Every, From, LogSpaced, Pairs, Reaches
 
 __all__ = [
     "Accuracy",
     "Alignment",
     "At",
     "DistanceAlongTop",
+    "Either",
+    "EstimatorVariance",
     "Every",
+    "From",
     "GradientCovariance",
     "GradientNorms",
     "LogSpaced",
@@ -26,5 +31,6 @@ __all__ = [
     "Recorder",
     "Sharpness",
     "StabilityMargin",
+    "StrongGrowth",
     "record",
 ]

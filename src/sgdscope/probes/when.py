@@ -31,6 +31,26 @@ class Every:
 
 
 @dataclass(frozen=True)
+class From:
+    """Step ``first``, then every multiple of ``period`` after it: a first measurement once training has begun, the others at round steps.
+
+    >>> [step for step in range(13) if From(1, 5)(step)]
+    [1, 5, 10]
+    """
+
+    first: int
+    period: int
+
+    def __post_init__(self) -> None:
+        whole("first", self.first, 0)
+        whole("period", self.period, 1)
+
+    def __call__(self, step: int) -> bool:
+        """Whether ``step`` is one of them."""
+        return step == self.first or (step > self.first and step % self.period == 0)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Every ``period`` steps and the step after each: what one step does is the difference of the two.
 
@@ -83,6 +103,22 @@ class At:
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
         return step in self.steps
+
+
+@dataclass(frozen=True)
+class Either:
+    """The steps of one schedule and those of another.
+
+    >>> [step for step in range(10) if Either(Every(4), At((5,)))(step)]
+    [0, 4, 5, 8]
+    """
+
+    one: Callable[[int], bool]
+    other: Callable[[int], bool]
+
+    def __call__(self, step: int) -> bool:
+        """Whether ``step`` is one of them."""
+        return self.one(step) or self.other(step)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from sgdscope.training.checkpoint import CheckpointError
 from sgdscope.training.evaluation import Evaluation, evaluate, measuring, predictions
 from sgdscope.training.gradient import loss_and_gradient, mean_gradient
 from sgdscope.training.loop import train
+from sgdscope.training.readouts import Readouts
+from sgdscope.training.resized_crops import random_resized_crop_and_flip
 from sgdscope.training.run import When, due
 from sgdscope.training.schedules import Constant, Cosine, Drops, Warmup
 from sgdscope.training.sgd import SGD
@@ -19,6 +21,7 @@ __all__ = [
     "Cosine",
     "Drops",
     "Evaluation",
+    "Readouts",
     "Snapshot",
     "Warmup",
     "When",
@@ -29,5 +32,6 @@ __all__ = [
     "measuring",
     "predictions",
     "random_crop_and_flip",
+    "random_resized_crop_and_flip",
     "train",
 ]

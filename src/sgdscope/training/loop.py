@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sgdscope.data.synthetic import stream_generator
@@ -43,6 +44,7 @@ def train(
     sampling: str = "epochs",
     drop_last: bool = True,
     seed: int = 0,
+    generator: torch.Generator | None = None,
     augment: Augment | None = None,
     gradient: GradientRule | None = None,
     estimator: Estimator | None = None,
@@ -75,6 +77,8 @@ def train(
         sampling: ``epochs`` (shuffled passes), ``independent`` (random subsets) or ``with_replacement``; see `Batches`.
         drop_last: with ``epochs``, leave out the smaller batch at the end of a pass.
         seed: of the batches, the augmentation and the estimator, each a stream of its own.
+        generator: of the batches, on the CPU, in place of the seed's stream. Whoever else draws from it changes the batches to come; its state
+            goes into the checkpoints.
         augment: ``augment(x, generator)`` on each batch; the generator is on the CPU.
         gradient: ``gradient(model, loss, x, y)`` on the batch, in place of autograd of its mean loss.
         estimator: has ``estimate(model, loss, x, y, generator=)`` on *all* data; it draws its own examples, so there are no batch losses.
@@ -109,7 +113,12 @@ def train(
         point=Snapshot(model=model, loss=loss, x=x, y=y, batch_size=size),
         sgd=SGD(model, momentum=momentum, weight_decay=weight_decay, decayed=decayed),
         batches=Batches(
-            count, size, sampling=sampling, drop_last=drop_last, generator=stream_generator(seed, "batches"), device=device_of(x)
+            count,
+            size,
+            sampling=sampling,
+            drop_last=drop_last,
+            generator=stream_generator(seed, "batches") if generator is None else generator,
+            device=device_of(x),
         ),
         rate=as_schedule(learning_rate),
         seed=seed,

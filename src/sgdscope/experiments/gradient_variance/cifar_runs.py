@@ -1,0 +1,151 @@
+"""Runs of gradient_variance/04_cifar: the gradients of all examples at the log points of a trajectory, and where GC's variance fluctuates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from sgdscope.data.synthetic import stream_generator
+from sgdscope.errors import InvalidInput
+from sgdscope.estimators import GradientClustering
+from sgdscope.experiments.gradient_variance.fluctuations import places
+from sgdscope.experiments.gradient_variance.trajectory_runs import (
+    Trajectory,
+    augmentation,
+    draws,
+    estimator,
+    images,
+    problem,
+    rates,
+    stored_size,
+)
+from sgdscope.gradients import PerExampleGradients
+from sgdscope.probes import Either, From, Probe, Recorder, record
+from sgdscope.runs import Result, checkpoint, run
+from sgdscope.training import Snapshot, measuring, train
+
+
+@dataclass(frozen=True)
+class States(Trajectory):
+    """A trajectory along which the gradients of all examples are looked at, instead of estimators."""
+
+    top: float = 0.01  # share of the examples with the longest gradients
+
+
+class ClusterStates(Probe):
+    """Lengths of all gradients, and their distances from the centres of their clusters, in eval mode and without augmentation.
+
+    Measures, for N examples in clusters of sizes N_k:
+        gc_exact: ``N^-2 sum_k N_k sum_{i in k} |g_i - C_k|^2 / d``, GC's average variance (Prop. 3.1), without sampling.
+        sgd_exact: ``(N - B) / (B (N - 1)) (1/N) sum_i |g_i - g|^2 / d``, that of a mini-batch without replacement.
+    Arrays, of N numbers each:
+        squares: ``|g_i|^2``.
+        within: ``N_k |g_i - C_k|^2 / N^2 / d``, which sum to ``gc_exact``.
+
+    Args:
+        clustering: refreshed where ``refresh`` says; its state goes into the recorder's.
+        refresh: the steps of the refreshes. Nothing is measured before the first.
+        batch_size: B.
+        seed: of the refreshes; at one step they are those of `EstimatorVariance` with this seed.
+        memory: bytes for the factors of the gradients of one cluster.
+    """
+
+    def __init__(self, clustering: GradientClustering, *, refresh: From, batch_size: int, seed: int, memory: int) -> None:
+        self.clustering, self.refresh, self.batch_size, self.seed, self.memory = clustering, refresh, batch_size, seed, memory
+        self._refreshed: int | None = None
+
+    def measure(self, snapshot: Snapshot) -> dict[str, float | Tensor]:
+        """The numbers at one snapshot, right after its refresh if there is one."""
+        due = self.refresh(snapshot.step)
+        if self._refreshed is None and not due:
+            return {}
+        with measuring(snapshot.model):
+            if due:
+                generator = stream_generator(self.seed, "estimator variance", "gc", "refresh", str(snapshot.step))
+                self.clustering.refresh(snapshot.model, snapshot.loss, snapshot.x, snapshot.y, generator=generator)
+                self._refreshed = snapshot.step
+            squares, within, total, d = self._distances(snapshot)
+        count = len(squares)
+        spread = float(squares.mean() - total.square().sum())
+        return {
+            "gc_exact": float(within.sum()) / d,
+            "sgd_exact": spread * (count - self.batch_size) / (self.batch_size * (count - 1)) / d,
+            "age": snapshot.step - self._refreshed,
+            "squares": squares.float(),
+            "within": (within / d).float(),
+        }
+
+    def _distances(self, snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Squared lengths (N,), ``N_k |g_i - C_k|^2 / N^2`` (N,), the mean gradient (d,), and d."""
+        partition = self.clustering.partition
+        count = len(partition)
+        squares, within = torch.zeros(2, count, dtype=torch.float64)
+        total: Tensor | float = 0.0
+        for cluster in partition.unique().tolist():
+            index = (partition == cluster).nonzero()[:, 0]
+            gradients = PerExampleGradients.of(
+                snapshot.model, snapshot.loss, snapshot.x[index.to(snapshot.x.device)], snapshot.y[index.to(snapshot.y.device)],
+                memory=self.memory, form="factored",
+            )  # fmt: skip
+            centre = gradients.mean()
+            own = gradients.squared_norms().double().cpu()
+            distances = own - 2 * (gradients @ centre).double().cpu() + float(centre.double().square().sum())
+            squares[index.cpu()], within[index.cpu()] = own, len(index) / count**2 * distances.clamp(min=0)
+            total = total + len(index) / count * centre.double()
+        return squares, within, total, len(centre)
+
+    def state(self) -> dict[str, object]:
+        """The clusters, and when they were made."""
+        return {"refreshed": self._refreshed, "clustering": self.clustering.state()}
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Take up a `state`."""
+        self._refreshed = state["refreshed"]
+        self.clustering.restore(state["clustering"])
+
+
+@run(version=1)
+def states(config: States) -> Result:
+    """Where GC's exact variance fluctuates most along a trajectory, and what the gradients are like there and elsewhere.
+
+    One row a log point: step, ``gc_exact``, ``sgd_exact``, age, and what `places` finds: ``place`` (inside, outside or empty), ``top_norms``,
+    ``top_variance``, ``top_changed``, ``overlap``, ``overlap_outside``; ``changed``, the share of labels that the corruption changed. Arrays:
+    squares and within (log points, N), ``mislabelled`` (N,). The trajectory is that of the `Trajectory` with the same fields.
+
+    Raises:
+        InvalidInput: duplicates, or what the parts refuse.
+    """
+    if config.duplicate_originals * config.duplicate_copies:
+        raise InvalidInput("states are of data without duplicates; set duplicate_originals to 0.")
+    model, loss, x, y = problem(config)
+    mislabelled = (y != images(config.dataset, config.num_examples, stored_size(config))[1]).cpu()
+    refresh = From(config.update_start, config.update_every)
+    probe = ClusterStates(
+        estimator("gc", config), refresh=refresh, batch_size=config.batch_size, seed=draws(config), memory=config.memory
+    )  # fmt: skip
+    recorder = Recorder([probe], when=Either(From(config.update_start, config.log_every), refresh))
+    trained = train(
+        model, loss, x, y, learning_rate=rates(config),
+        batch_size=config.batch_size, num_steps=config.num_steps, momentum=config.momentum, weight_decay=config.weight_decay,
+        seed=draws(config), augment=augmentation(config), checkpoint=checkpoint(config), checkpoint_every=500, carry={"recorder": recorder},
+    )  # fmt: skip
+    table = record(trained, recorder)
+    status = table.status.iloc[-1]
+    table = table[table.get("gc_exact", table.step * float("nan")).notna()].reset_index(drop=True)
+    arrays = recorder.arrays
+    if len(table):
+        table = places(table[["step", "gc_exact", "sgd_exact", "age"]], arrays["squares"], arrays["within"], mislabelled, top=config.top)
+    return Result(
+        table.assign(changed=float(mislabelled.double().mean())),
+        {**{name: value.numpy() for name, value in arrays.items()}, "mislabelled": mislabelled.numpy()},
+        status="diverged" if status == "diverged" else "finished",
+        diverged_at=int(recorder.table.step.iloc[-1]) if status == "diverged" else None,
+    )
+
+
+def states_of(config: Trajectory, **changes: object) -> States:
+    """The `States` of a trajectory, with other fields where they are given."""
+    return States(**{field.name: getattr(config, field.name) for field in fields(Trajectory)} | changes)

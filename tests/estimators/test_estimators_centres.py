@@ -67,6 +67,7 @@ def test_inner_products(name, rank, equation, monkeypatch):
             seen += 1
             centres.inputs, centres.outputs = normal(*centres.inputs.shape, seed=5), normal(*centres.outputs.shape, seed=6)
             assert centres.inputs.shape[2] <= rank
+            close(centres.inner_by_gradients(factor), centres.inner_by_positions(factor))
         else:
             centres.centres = normal(4, rows.shape[1], seed=7)
         dense = centres.dense()

@@ -326,3 +326,11 @@ def test_use_refused():
 def test_shares_refused(share):
     with pytest.raises(InvalidInput, match="share must be a number above 0 and at most 1"):
         GradientClustering(3, share=share)
+
+
+def test_distances_of_the_network():
+    data = problem(images, 20)
+    model, x, y = data
+    estimator = refreshed(data, 3, **KINDS["rank1"])
+    gradients = PerExampleGradients.of(*with_loss(data), form="factored", chunk=7)
+    close(estimator._network.distances(gradients), torch.cdist(rows_of(model, x, y), centres_of(estimator, model)).square(), 1e-8)

@@ -100,8 +100,9 @@ class WholeCentres(Centres):
     def update(self, sizes: Tensor) -> None:
         """Means."""
         self._begin()
-        self.centres = torch.where((sizes > 0)[:, None], self._sums / _divisors(sizes, self._sums)[:, None], self.centres)
-        self._sums = None
+        means, empty = self._sums.div_(_divisors(sizes, self._sums)[:, None]), sizes <= 0
+        means[empty] = self.centres[empty]
+        self.centres, self._sums = means, None
 
     def dense(self) -> Tensor:
         """The rows."""
@@ -146,12 +147,17 @@ class FactoredCentres(Centres):
 
     def inner(self, factor: Outer | Patches) -> Tensor:
         """Eq. 5 for one position; else Eq. 8 or 9, whichever is cheaper."""
+        return self.inner_by_positions(factor) if self.products_of_positions(factor.positions) else self.inner_by_gradients(factor)
+
+    def inner_by_gradients(self, factor: Outer | Patches) -> Tensor:
+        """Eq. 8: the gradient of each example first, then its products with the centres; T I O + K I O multiplications an example."""
+        rows = self.dense().T
+        return torch.cat([factor.part(which).rows() @ rows for which in _steps(factor.num_examples, factor.size, factor.dtype)])
+
+    def inner_by_positions(self, factor: Outer | Patches) -> Tensor:
+        """Eq. 9, and Eq. 5 for one position: both sides by themselves; T K r (I + O) multiplications an example."""
         clusters, groups, rank, fan_in = self.inputs.shape
         fan_out = self.outputs.shape[3]
-        if not self.products_of_positions(factor.positions):
-            rows = self.dense().T
-            steps = _steps(factor.num_examples, factor.size, factor.dtype)
-            return torch.cat([factor.part(which).rows() @ rows for which in steps])
         left, right = self.inputs.transpose(0, 1).flatten(1, 2), self.outputs.transpose(0, 1).flatten(1, 2)  # (G, K r, I), (G, K r, O)
         if isinstance(factor, Outer) and factor.positions == 1:
             found = (factor.inputs[:, 0] @ left[0].T).mul_(factor.gradients[:, 0] @ right[0].T)
@@ -174,8 +180,9 @@ class FactoredCentres(Centres):
             return
         groups, fan_in, fan_out = self.inputs.shape[1], self.inputs.shape[3], self.outputs.shape[3]
         for which, a, d in _pieces(factor, groups * factor.positions * (fan_in + fan_out)):
-            self._sums[0].index_add_(0, assignment[which], a.mean(3))
-            self._sums[1].index_add_(0, assignment[which], d.sum(3))
+            a, d = (a.mean(3), d.sum(3)) if factor.positions > 1 else (a[..., 0], d[..., 0])
+            self._sums[0].index_add_(0, assignment[which], a)
+            self._sums[1].index_add_(0, assignment[which], d)
 
     def carry(self, counts: Tensor) -> None:
         """Sums of both factors, or of gradients, that these centres are the means of."""
@@ -195,13 +202,12 @@ class FactoredCentres(Centres):
         """Means of the factors, or singular vectors of the mean gradient."""
         self._begin()
         count = _divisors(sizes, self.inputs)
-        if self.rule == "mean":
-            inputs, outputs = (sums.unsqueeze(2) / count[:, None, None, None] for sums in self._sums)
-        else:
-            inputs, outputs = self._truncated(self._sums[0] / count[:, None])
-        there = (sizes > 0)[:, None, None, None]
-        self.inputs, self.outputs = torch.where(there, inputs, self.inputs), torch.where(there, outputs, self.outputs)
+        means = [sums.div_(count.view(-1, *[1] * (sums.dim() - 1))) for sums in self._sums]
         self._sums = None
+        inputs, outputs = self._truncated(means[0]) if self.rule == "svd" else (factors.unsqueeze(2) for factors in means)
+        empty = sizes <= 0
+        inputs[empty], outputs[empty] = self.inputs[empty], self.outputs[empty]
+        self.inputs, self.outputs = inputs, outputs
 
     def _truncated(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """``U_r U_r^T M``, U_r the top eigenvectors of the smaller of ``M M^T`` and ``M^T M``: the truncated decomposition of M (O, I)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -98,25 +98,31 @@ class NetworkCentres:
         """(N,) clusters by the present centres (Algorithm 1 alone)."""
         return self._pass(gradients, assigner, None, add=False)[0]
 
-    def _pass(self, gradients: PerExampleGradients, assigner: Assigner, norms: Tensor | None, add: bool) -> tuple[Tensor, Tensor, Tensor]:
-        known = norms is not None
-        if not known:
-            norms = torch.zeros(len(gradients), dtype=gradients.dtype, device=gradients.device)
-        assignment = torch.empty(len(gradients), dtype=torch.int64, device=gradients.device)
-        near, lengths = torch.empty_like(norms), None
+    def distances(self, gradients: PerExampleGradients) -> Tensor:
+        """(N, K) squared distances, added up over the parameters, before any weight."""
+        return torch.cat([found for _, _, found, _ in self._distances(gradients, None)])
+
+    def _distances(self, gradients: PerExampleGradients, norms: Tensor | None) -> Iterator[tuple[slice, list, Tensor, Tensor]]:
+        """Place, centres with factors, squared distances (n, K) and squared lengths (n,), chunk by chunk."""
+        lengths = None
         for place, factors in gradients.factors():
             mine = self._mine(factors)
             if lengths is None:
                 lengths = sum(centres.squared_norms() for centres in self.centres.values())  # (K,)
-            if not known:
-                norms[place] = sum(factor.squared_norms() for _, factor in mine)
+            own = sum(factor.squared_norms() for _, factor in mine) if norms is None else norms[place]
             products = sum(centres.inner(factor) for centres, factor in mine)  # (n, K)
-            distances = products.mul_(-2).add_(lengths).add_(norms[place, None]).clamp_(min=0)
+            yield place, mine, products.mul_(-2).add_(lengths).add_(own[:, None]).clamp_(min=0), own
+
+    def _pass(self, gradients: PerExampleGradients, assigner: Assigner, norms: Tensor | None, add: bool) -> tuple[Tensor, Tensor, Tensor]:
+        assignment = torch.empty(len(gradients), dtype=torch.int64, device=gradients.device)
+        near, squares = (torch.empty(len(gradients), dtype=gradients.dtype, device=gradients.device) for _ in range(2))
+        for place, mine, distances, own in self._distances(gradients, norms):
+            squares[place] = own
             assignment[place] = found = assigner.assign(distances)
             near[place] = distances.gather(1, found[:, None])[:, 0]
             for centres, factor in mine if add else ():
                 centres.add(factor, found)
-        return assignment, near, norms
+        return assignment, near, squares
 
     def state(self) -> dict[str, object]:
         """Centres and counts."""

@@ -198,8 +198,8 @@ def estimator(name: str, config: Trajectory) -> Sampled:
 def follow(config: Trajectory) -> Result:
     """One row a measured step.
 
-    Columns: step, epoch, rate (of the step that follows), train_loss, train_accuracy; for each estimator those of `EstimatorVariance` (``sgd_average``,
-    ``gc_before_average``, ...); those of `StrongGrowth` where asked for. NaN where something was not due.
+    Columns: step, epoch, rate (of the step that follows), train_loss, train_accuracy; for each estimator those of `EstimatorVariance`
+    (``sgd_average``, ``gc_before_average``, ...); those of `StrongGrowth` where asked for. NaN where something was not due.
 
     Raises:
         NotFound: an unknown estimator, protocol or augmentation.

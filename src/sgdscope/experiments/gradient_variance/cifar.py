@@ -56,6 +56,8 @@ def runs(
     many_log_every: int,
     many_repeats: int,
     image_size: int,
+    states_steps: int,
+    states_log_every: int,
     seeds: Sequence[int],
 ) -> dict[str, list[Any]]:
     """All runs of the page, by the name under which its cells collect them, the most telling first.
@@ -87,6 +89,8 @@ def runs(
         many_log_every: steps between two measurements.
         many_repeats: R.
         image_size: side of ImageNet's images.
+        states_steps: of the runs in which the gradients of all examples are looked at.
+        states_log_every: steps between two such looks.
         seeds: of weights, batches, measurements and redrawn labels.
 
     Raises:
@@ -101,7 +105,11 @@ def runs(
         raise InvalidInput(
             f"constant_rates must be two or more distinct rates, {learning_rate:g}, the control of the drop, among them; got {list(constant_rates)}."
         )
-    steps = {"num_steps": (num_steps, update_every, log_every), "many_steps": (many_steps, many_update_every, many_log_every)}
+    steps = {
+        "num_steps": (num_steps, update_every, log_every),
+        "many_steps": (many_steps, many_update_every, many_log_every),
+        "states_steps": (4 * min(states_steps, num_steps), update_every, states_log_every),
+    }
     for name, (of_all, of_update, of_log) in steps.items():
         if not 1 <= of_log <= of_update <= of_all // 4:
             raise InvalidInput(
@@ -137,7 +145,10 @@ def runs(
         "many": each(many),
         "others": each(alone, corrupt_share=0.2) + [replace(alone, seed=seed, draws_seed=seed + ANOTHER_DRAW) for seed in seeds],
         "few": each(noisy, corrupt_share=0.01),
-        "states": [states_of(config) for config in (*each(noisy), *each(corrupted))],
+        "states": [
+            states_of(config, num_steps=states_steps, log_every=states_log_every, drops=tuple(d for d in base.drops if d < states_steps))
+            for config in (*each(noisy), *each(corrupted))
+        ],
         "redrawn": [Redrawn(dataset, 0.2, seed) for seed in seeds],
     }
 

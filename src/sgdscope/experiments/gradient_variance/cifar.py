@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,9 @@ from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
 
 MANY: dict[str, dict[str, Any]] = {
     "gaussian_mixture": {"dataset": "gaussian_mixture", "model": "fcn", "learning_rate": 0.05, "batch_size": 32},
+    "cifar100_resnet8": {
+        "dataset": "cifar100", "model": "resnet8", "augment": "crop_flip", "learning_rate": 0.01,
+    },
     "cifar100_resnet32": {
         "dataset": "cifar100", "model": "resnet32", "batch_norm": True, "augment": "crop_flip", "learning_rate": 0.1,
     },
@@ -23,7 +26,7 @@ MANY: dict[str, dict[str, Any]] = {
         "weight_decay": 1e-4,
     },
 }  # fmt: skip
-"""Problems with many classes; the last three with the paper's rates, momentum, weight decay and augmentation (App. C.1)."""
+"""Problems with many classes. ResNet-32 on CIFAR-100 and ResNet-18 on ImageNet have the paper's rates, weight decay and augmentation (App. C.1)."""
 
 LOSS_EXAMPLES = 2000  # of the training set, for loss and accuracy
 FIRST = 100  # step of the first measurement at the latest, as in the authors' code
@@ -105,11 +108,11 @@ def runs(
         raise InvalidInput(
             f"constant_rates must be two or more distinct rates, {learning_rate:g}, the control of the drop, among them; got {list(constant_rates)}."
         )
-    steps = {
-        "num_steps": (num_steps, update_every, log_every),
-        "many_steps": (many_steps, many_update_every, many_log_every),
-        "states_steps": (4 * min(states_steps, num_steps), update_every, states_log_every),
-    }
+    if not 1 <= states_log_every <= update_every <= states_steps <= num_steps:
+        raise InvalidInput(
+            f"states_steps must hold an update and be at most num_steps, each update a look; got {states_steps} and {states_log_every}."
+        )
+    steps = {"num_steps": (num_steps, update_every, log_every), "many_steps": (many_steps, many_update_every, many_log_every)}
     for name, (of_all, of_update, of_log) in steps.items():
         if not 1 <= of_log <= of_update <= of_all // 4:
             raise InvalidInput(
@@ -167,19 +170,3 @@ def _schedule(num_steps: int, update_every: int, log_every: int) -> dict[str, An
 def configurations(**parameters: Any) -> list[Any]:
     """All runs of the page in one list, for ``sgdscope plan`` and ``compute``."""
     return [config for group in runs(**parameters).values() for config in group]
-
-
-def settings(runs: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-    """Sizes in words: of the runs in force, for a sentence."""
-    plain, many = runs["plain"][0], runs["many"][0]
-    return {
-        "steps": plain.num_steps,
-        "first_drop": plain.drops[0],
-        "second_drop": plain.drops[1],
-        "updates": plain.update_every,
-        "logs": plain.log_every,
-        "repeats": plain.repeats,
-        "batch": plain.batch_size,
-        "many_steps": many.num_steps,
-        "many_batch": many.batch_size,
-    }

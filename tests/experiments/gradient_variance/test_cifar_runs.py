@@ -216,10 +216,10 @@ def test_imagenet_from_files_in_its_layout(tmp_path, monkeypatch):
     monkeypatch.setenv("SGDSCOPE_DATA", str(tmp_path / "data"))
     changes = {"many_problem": "imagenet_resnet18", "many_examples": 16, "many_steps": 4, "many_update_every": 1, "many_log_every": 1}
     config = cifar.runs(**PARAMETERS | changes | {"image_size": 32})["many"][0]
-    config = replace(config, batch_size=2, num_steps=2, drops=(1,), update_every=2, update_start=1, log_every=2, gc_steps=1)
+    config = replace(config, batch_size=4, num_steps=2, drops=(1,), update_every=9, update_start=2, log_every=9, learning_rate=1e-3)
     model, _, x, y = problem(config)
     assert x.shape == (16, 3, 37, 37) and model(x).shape == (16, 1000) and len(set(y.tolist())) == 16  # 37: 32 x 256 / 224
     result = follow(config)
-    assert result.status == "finished" and result.table.step.tolist() == [0, 1, 2] and result.table.gc_average[1:].notna().all()
+    assert result.status == "finished" and result.table.step.tolist() == [0, 2] and result.table.gc_average[1] > 0
     with pytest.raises(InvalidInput, match="imagenet needs num_examples"):
         problem(replace(config, num_examples=None))

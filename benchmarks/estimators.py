@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.gradients import forward_backward, problem
 from benchmarks.timing import Row, report, row, side_by_side
-from sgdscope.estimators import MiniBatch, estimates, factored_lloyd, weighted_lloyd
+from sgdscope.estimators import GradientClustering, MiniBatch, estimates, factored_lloyd, weighted_lloyd
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.models import build
 from sgdscope.models.examples import take
@@ -60,6 +60,19 @@ def iteration_row(name: str, model: nn.Module, x: Tensor, y: Tensor, floor: floa
     return row(f"one assignment + update iteration, rank 1, K = 128, {name}, N = {len(x):,}", times, floor)
 
 
+def update_row(name: str, model: nn.Module, x: Tensor, y: Tensor, floor: float, *, repeats: int) -> Row:
+    """One incremental update by a mini-batch of all of ``x``: assignment of its examples and running means of the rank-1 centres."""
+    estimator = GradientClustering(64, centres="rank1", steps=1)
+    estimator.refresh(model, "cross_entropy", x, y, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    calls = {
+        "fb": forward_backward(model, x, y),
+        "ours": lambda: estimator.update(model, "cross_entropy", x, y, num_examples=len(x), generator=generator),
+    }
+    times = side_by_side(calls, repeats=repeats)
+    return row(f"one update of the centres by a mini-batch of {len(x)}, rank 1, K = 64, {name}", times, floor)
+
+
 def estimates_row(*, repeats: int) -> Row:
     """50 mini-batches of 128 out of 1,000 examples; the unit is one backward pass each."""
     model, x, y = problem("lenet")
@@ -82,6 +95,8 @@ def main() -> None:
         lloyd_row(repeats=3),
         iteration_row("MLP 784-1024-1024-10", mlp, x, y, 1.3, 64 << 20, repeats=5),
         iteration_row("ResNet8 without batch norm", resnet, images, labels, 3.0, 128 << 20, repeats=5),
+        update_row("MLP 784-1024-1024-10", mlp, x[:128], y[:128], 1.5, repeats=5),
+        update_row("ResNet8 without batch norm", resnet, images[:128], labels[:128], 4.0, repeats=5),
         estimates_row(repeats=3),
     ]
     report("estimators", rows)

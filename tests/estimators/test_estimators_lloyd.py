@@ -20,9 +20,9 @@ def objective(rows, assignment):
     return sum(float(len(of) * (of - of.mean(0)).square().sum()) for of in (rows[assignment == k] for k in assignment.unique()))
 
 
-def slow(rows, num_clusters, *, steps, sizes, start, refill, pass_batch, generator):
+def slow(rows, num_clusters, *, steps, sizes, start, refill, pass_batch, generator, outside=None):
     """The same with d-dimensional centres, one example and one cluster at a time."""
-    number, history = len(rows), []
+    number, history, outside = len(rows), [], [0] * num_clusters if outside is None else outside.tolist()
     if start is None:
         centres = rows[torch.randperm(number, generator=generator)[:num_clusters]]
         last = [1] * num_clusters
@@ -32,18 +32,22 @@ def slow(rows, num_clusters, *, steps, sizes, start, refill, pass_batch, generat
         centres = [rows[assignment == k].mean(0) for k in range(num_clusters)]
     for _ in range(steps):
         order = torch.randperm(number, generator=generator).tolist() if sizes == "running" else list(range(number))
-        assignment, given, weights = torch.zeros(number, dtype=torch.int64), [0] * num_clusters, [1] * num_clusters
+        assignment, given, weights = (
+            torch.zeros(number, dtype=torch.int64),
+            list(outside),
+            [count + (sizes == "running") * outside[k] for k, count in enumerate([1] * num_clusters)],
+        )
         near = torch.zeros(number, dtype=rows.dtype)
         for seen, i in enumerate(order):
             if sizes == "running" and seen % pass_batch == 0:
                 weights = [count + 1 for count in given]
             if sizes == "previous":
-                weights = last
+                weights = [ours + rest for ours, rest in zip(last, outside, strict=True)]
             distances = {k: float((centres[k] - rows[i]).square().sum()) for k in range(num_clusters) if last[k]}
             best = min(distances, key=lambda k: (weights[k] * distances[k], k))
             assignment[i], near[i] = best, distances[best]
             given[best] += 1
-        empties = [k for k in range(num_clusters) if not (assignment == k).any()]
+        empties = [k for k in range(num_clusters) if not (assignment == k).any() and not outside[k]]
         for k in empties[: {"all": None, "one": 1, "none": 0}[refill]]:
             cost = [
                 len(near[assignment == j]) * float(near[assignment == j].sum()) * ((assignment == j).sum() > 1) for j in range(num_clusters)
@@ -74,6 +78,20 @@ def test_explicit_centres(number, clusters, start, sizes, refill):
         close(torch.tensor(found.objective), torch.tensor(history[:made]), 1e-9)
         assert made == steps or (found.converged and history[made - 1 :] == pytest.approx([history[-1]] * (steps - made + 1)))
         assert torch.equal(found.sizes, torch.bincount(assignment, minlength=clusters))
+
+
+@pytest.mark.parametrize("refill", ["all", "one", "none"])
+@pytest.mark.parametrize("sizes", ["previous", "running", "none"])
+def test_a_part_of_the_data(sizes, refill):
+    """The rest counts in the sizes and keeps a cluster from being refilled; one without members in the part gets none."""
+    rows = normal(20, 5, seed=4) + 2 * normal(3, 5, seed=1)[torch.arange(20) % 3]
+    start, outside = torch.arange(20) * 7 % 5, torch.tensor([9, 0, 1, 30, 4, 2])
+    for steps in (1, 2, 6):
+        options = {"steps": steps, "sizes": sizes, "refill": refill, "start": start, "outside": outside, "pass_batch": 3}
+        found = weighted_lloyd(rows @ rows.T, 6, generator=generator(3), **options)
+        assignment, history = slow(rows, 6, generator=generator(3), **options)
+        assert torch.equal(found.assignment, assignment) and not (assignment == 5).any()
+        close(torch.tensor(found.objective), torch.tensor(history[: len(found.objective)]), 1e-9)
 
 
 def test_a_step_may_raise_the_objective():
@@ -174,6 +192,12 @@ def test_float32_on_offset_gradients():
         ({"gram": torch.full((4, 4), torch.nan)}, InvalidInput, "gram must be finite"),
         ({"start": torch.tensor([0, 1, 2, 0])}, InvalidInput, r"start must be \(4,\) whole numbers from 0 to 1.*values 0 to 2 came"),
         ({"start": torch.zeros(4)}, InvalidInput, r"start must be \(4,\) whole numbers"),
+        ({"outside": torch.tensor([1, 2])}, InvalidInput, "outside came without a start"),
+        (
+            {"outside": torch.tensor([1, -2]), "start": torch.tensor([0, 1, 1, 0])},
+            InvalidInput,
+            r"outside must be \(2,\) sizes of clusters",
+        ),
         ({"generator": None}, InvalidInput, "generator must be a torch.Generator"),
     ],
 )

@@ -9,9 +9,10 @@ from torch import nn
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.models import build, names
 from sgdscope.models.build import seeded_initialisation
+from sgdscope.models.parameters import trainable
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
-SHAPES = {"fcn": GREY, "lenet": GREY, "linear": GREY, "mlp": GREY, "mnist_cnn": GREY} | {
+SHAPES = {"fcn": GREY, "lenet": GREY, "linear": GREY, "mlp": GREY, "mnist_cnn": GREY, "random_features": (100,)} | {
     "resnet18": COLOUR,
     "resnet32": COLOUR,
     "resnet8": COLOUR,
@@ -23,6 +24,7 @@ OPTIONS = {  # each option of each model, off its default
     "linear": [{"hidden": (6, 5)}, {"bias": False}],
     "mlp": [{"hidden": (8,)}, {"activation": "tanh"}, {"batch_norm": True}],
     "mnist_cnn": [],
+    "random_features": [{"hidden": 8}, {"definition": "authors_code"}, {"bias": False}],
     "resnet18": [{"batch_norm": False}, {"stem": "imagenet"}],
     "resnet32": [{"batch_norm": False}],
     "resnet8": [{"batch_norm": False}],
@@ -58,7 +60,7 @@ def test_gradients_reach_every_parameter(name):
     model = build(name, seed=0)
     x = torch.randn(4, *SHAPES[name], generator=torch.Generator().manual_seed(0))
     model(x).square().sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in model.parameters())
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in trainable(model).values())
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -135,7 +137,8 @@ def test_every_constructor_s_options_are_keywords_with_defaults():
 @pytest.mark.parametrize("name", ["lenett", None, ["lenet"]])
 def test_unknown_names_list_the_valid_ones(name):
     with pytest.raises(
-        NotFound, match="unknown model .*Valid: fcn, lenet, linear, mlp, mnist_cnn, resnet18, resnet32, resnet8, simple_cnn."
+        NotFound,
+        match="unknown model .*Valid: fcn, lenet, linear, mlp, mnist_cnn, random_features, resnet18, resnet32, resnet8, simple_cnn.",
     ):
         build(name, seed=0)
 

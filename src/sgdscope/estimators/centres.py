@@ -36,6 +36,10 @@ class Centres:
         """Adds n examples to the sums of their clusters (n,)."""
         raise NotImplementedError
 
+    def carry(self, counts: Tensor) -> None:
+        """Begins the sums with ``counts`` (K,) times the centres, so that what follows moves these instead of replacing them."""
+        raise NotImplementedError
+
     def forget(self, clusters: Tensor) -> None:
         """Sets the sums of some clusters (m,) to zero."""
         raise NotImplementedError
@@ -48,13 +52,23 @@ class Centres:
         """(K, p) the centres themselves."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that decide the centres."""
+        raise NotImplementedError
+
+    def take_up(self, state: dict[str, Tensor]) -> None:
+        """The centres of a `state`, on the device of these."""
+        for name, tensor in state.items():
+            ours = getattr(self, name)
+            setattr(self, name, tensor.to(ours.device, ours.dtype))
+
 
 class WholeCentres(Centres):
     """Centres (K, p) without approximation (Eq. 4): biases, norms, and layers without factors."""
 
     def __init__(self, factor: Factor, num_clusters: int):
-        rows = factor.part(slice(0, 1)).rows()
-        self.centres, self._sums = (rows.new_zeros(num_clusters, factor.size) for _ in range(2))
+        self.centres = factor.part(slice(0, 1)).rows().new_zeros(num_clusters, factor.size)
+        self._sums: Tensor | None = None  # begun when there is something to add
 
     def inner(self, factor: Factor) -> Tensor:
         """One matrix product."""
@@ -66,21 +80,36 @@ class WholeCentres(Centres):
 
     def add(self, factor: Factor, assignment: Tensor) -> None:
         """Row by row."""
+        self._begin()
         for which in _steps(factor.num_examples, factor.size, factor.dtype):
             self._sums.index_add_(0, assignment[which], factor.part(which).rows())
 
+    def _begin(self) -> None:
+        if self._sums is None:
+            self._sums = torch.zeros_like(self.centres)
+
+    def carry(self, counts: Tensor) -> None:
+        """Sums that these centres are the means of."""
+        self._sums = self.centres * counts[:, None].to(self.centres.dtype)
+
     def forget(self, clusters: Tensor) -> None:
         """Rows of zeros."""
+        self._begin()
         self._sums[clusters] = 0
 
     def update(self, sizes: Tensor) -> None:
         """Means."""
-        self.centres = torch.where((sizes > 0)[:, None], self._sums / sizes.clamp(min=1)[:, None], self.centres)
-        self._sums = torch.zeros_like(self._sums)
+        self._begin()
+        self.centres = torch.where((sizes > 0)[:, None], self._sums / _divisors(sizes, self._sums)[:, None], self.centres)
+        self._sums = None
 
     def dense(self) -> Tensor:
         """The rows."""
         return self.centres
+
+    def state(self) -> dict[str, Tensor]:
+        """The rows."""
+        return {"centres": self.centres}
 
 
 class FactoredCentres(Centres):
@@ -90,6 +119,8 @@ class FactoredCentres(Centres):
     uncorrelated over its examples and positions; memory K (I + O). The paper states it for T = 1 and gives none for convolutions; this is the
     rule of the authors' code. Rule ``svd``: truncated singular value decomposition of the exact mean, the best centre of its rank in the
     Frobenius norm; memory K I O while sums are taken.
+
+    Carried on (`carry`), ``mean`` goes on with the means of both factors, ``svd`` with the truncated centre: what the truncation left out is gone.
     """
 
     def __init__(self, factor: Outer | Patches, num_clusters: int, rule: str, rank: int):
@@ -97,9 +128,11 @@ class FactoredCentres(Centres):
         self.rule, (groups, fan_in), fan_out = rule, a.shape[1:3], d.shape[2]
         self.inputs = a.new_zeros(num_clusters, groups, min(rank, fan_in, fan_out), fan_in)
         self.outputs = a.new_zeros(num_clusters, groups, min(rank, fan_in, fan_out), fan_out)
-        self._begin()
+        self._sums: list[Tensor] | None = None  # begun when there is something to add
 
     def _begin(self) -> None:
+        if self._sums is not None:
+            return
         clusters, groups, _, fan_in = self.inputs.shape
         fan_out = self.outputs.shape[3]
         shapes = [(groups, fan_in), (groups, fan_out)] if self.rule == "mean" else [(groups * fan_out * fan_in,)]
@@ -134,6 +167,7 @@ class FactoredCentres(Centres):
 
     def add(self, factor: Outer | Patches, assignment: Tensor) -> None:
         """Sums of both factors, or of the gradients."""
+        self._begin()
         if self.rule == "svd":
             for which in _steps(factor.num_examples, factor.size, factor.dtype):
                 self._sums[0].index_add_(0, assignment[which], factor.part(which).rows())
@@ -143,21 +177,31 @@ class FactoredCentres(Centres):
             self._sums[0].index_add_(0, assignment[which], a.mean(3))
             self._sums[1].index_add_(0, assignment[which], d.sum(3))
 
+    def carry(self, counts: Tensor) -> None:
+        """Sums of both factors, or of gradients, that these centres are the means of."""
+        counts = counts.to(self.inputs.dtype)
+        if self.rule == "svd":
+            self._sums = [self.dense() * counts[:, None]]
+        else:
+            self._sums = [factors[:, :, 0] * counts[:, None, None] for factors in (self.inputs, self.outputs)]
+
     def forget(self, clusters: Tensor) -> None:
         """Zeros."""
+        self._begin()
         for sums in self._sums:
             sums[clusters] = 0
 
     def update(self, sizes: Tensor) -> None:
         """Means of the factors, or singular vectors of the mean gradient."""
-        count = sizes.clamp(min=1)
+        self._begin()
+        count = _divisors(sizes, self.inputs)
         if self.rule == "mean":
             inputs, outputs = (sums.unsqueeze(2) / count[:, None, None, None] for sums in self._sums)
         else:
             inputs, outputs = self._truncated(self._sums[0] / count[:, None])
         there = (sizes > 0)[:, None, None, None]
         self.inputs, self.outputs = torch.where(there, inputs, self.inputs), torch.where(there, outputs, self.outputs)
-        self._begin()
+        self._sums = None
 
     def _truncated(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """``U_r U_r^T M``, U_r the top eigenvectors of the smaller of ``M M^T`` and ``M^T M``: the truncated decomposition of M (O, I)."""
@@ -173,12 +217,20 @@ class FactoredCentres(Centres):
         """Products, summed over the rank."""
         return (self.outputs.transpose(2, 3) @ self.inputs).flatten(1)  # (K, G, O, I)
 
+    def state(self) -> dict[str, Tensor]:
+        """Both sides."""
+        return {"inputs": self.inputs, "outputs": self.outputs}
+
 
 def centres_for(factor: Factor, num_clusters: int, rule: str, rank: int) -> Centres:
     """Of low rank where the factor has both sides, whole otherwise."""
     if isinstance(factor, Outer | Patches):
         return FactoredCentres(factor, num_clusters, rule, rank)
     return WholeCentres(factor, num_clusters)
+
+
+def _divisors(sizes: Tensor, like: Tensor) -> Tensor:
+    return torch.where(sizes > 0, sizes, torch.ones_like(sizes)).to(like.dtype)
 
 
 def _steps(number: int, width: int, dtype: torch.dtype) -> list[slice]:

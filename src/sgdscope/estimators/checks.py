@@ -20,6 +20,26 @@ def check_whole(name: str, value: object, *, least: int = 1) -> int:
     return value
 
 
+def check_share(share: object) -> None:
+    """Refuses what is no part of the data.
+
+    Raises:
+        InvalidInput: it is not a number above 0 and at most 1.
+    """
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise InvalidInput(f"share must be a number above 0 and at most 1, the part of the data; {share!r} came.")
+
+
+def check_keep(keep: object) -> None:
+    """Refuses what is no weight of the past.
+
+    Raises:
+        InvalidInput: it is not a number from 0 to 1.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= 1:
+        raise InvalidInput(f"keep must be a number from 0 to 1, the weight of what the centres were made of; {keep!r} came.")
+
+
 def check_generator(generator: object) -> torch.Generator:
     """``generator``, if it is one.
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import ceil
 
 import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.estimators.checks import check_generator, check_whole
+from sgdscope.estimators.checks import check_generator, check_keep, check_share, check_whole
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.identity import RefreshedOn
 from sgdscope.estimators.lloyd import weighted_lloyd
-from sgdscope.estimators.partition import Clustering, check_options
+from sgdscope.estimators.network import NetworkCentres
+from sgdscope.estimators.partition import Assigner, Clustering, check_fits, check_options
 from sgdscope.estimators.sampled import Augment, Sampled
 from sgdscope.estimators.stratified import Strata
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.budget import MEMORY
-from sgdscope.models.examples import Examples, num_examples, take
+from sgdscope.models.examples import Examples, device_of, num_examples, take
 from sgdscope.models.losses import Loss
 from sgdscope.models.parameters import trainable
 
@@ -30,7 +33,7 @@ class GradientClustering(Sampled):
 
     Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance.
     A later `refresh` on the same model and data begins with the clusters of the last one. Clusters that stay empty (fewer than K
-    distinct gradients) are left out of the draws.
+    distinct gradients) are left out of the draws. Between refreshes `update` moves clusters by mini-batches, at the cost of these.
 
     Args:
         num_clusters: K.
@@ -44,17 +47,20 @@ class GradientClustering(Sampled):
         pass_batch: after how many examples ``running`` counts are brought up to date.
         layers: names of modules or parameters, or patterns such as ``"conv*"``, whose gradients count for the distances; all by default.
         biases: whether parameters of one dimension (biases, scales of norms) count; the authors' code leaves them out.
+        share: of the examples that a later refresh works on, a random part; the rest keeps its clusters and counts in their sizes.
+            The first refresh, or one on another model or data, takes all; so does every one with ``warm=False``.
         warm: begin with the last clusters.
         augment: ``augment(x, generator)`` on the drawn examples; clusters are of one augmented copy of the data. Not with ``gram``.
         memory: bytes for factors of per-example gradients, and for the Gram matrix: with 1 GiB N is at most 16,384 in float32.
 
     Attributes:
         clustering: what the last `refresh` found, with its objective by step; None before, and after `restore`.
+        partition: (N,) the clusters as they are now, after updates as well; None before the first refresh.
         partition: (N,) cluster of each example, or None.
 
     Raises:
-        InvalidInput: numbers below 1, K above N, a batch size that is not K, a rank or an augmentation that the centres do not allow, a layer that
-            matches nothing; use before `refresh`, or on another model or data.
+        InvalidInput: numbers below 1, a share that is not above 0 and at most 1, K above N, a batch size that is not K, a rank or an
+            augmentation that the centres do not allow, a layer that matches nothing; use before `refresh`, or on another model or data.
         NotFound: an unknown option.
     """
 
@@ -71,20 +77,20 @@ class GradientClustering(Sampled):
         pass_batch: int = 32,
         layers: Sequence[str] | None = None,
         biases: bool = True,
+        share: float = 1.0,
         warm: bool = True,
         augment: Augment | None = None,
         memory: int = MEMORY,
     ):
-        for name, value in (("num_clusters", num_clusters), ("rank", rank), ("steps", steps), ("pass_batch", pass_batch)):
-            check_whole(name, value)
+        whole = {"num_clusters": num_clusters, "rank": rank, "steps": steps, "pass_batch": pass_batch, "memory": memory}
+        check_options(sizes=sizes, refill=refill, **whole)
         if batch_size not in (None, num_clusters) or isinstance(batch_size, bool):
             raise InvalidInput(
                 f"batch_size must be num_clusters, {num_clusters}, for each cluster gives one example; {batch_size!r} came. Leave it out."
             )
         if centres not in CENTRES:
             raise unknown_name("centres", str(centres), CENTRES)
-        check_options(sizes, refill)
-        check_whole("memory", memory)
+        check_share(share)
         if rank != 1 and centres != "svd":
             raise InvalidInput(f"centres {centres!r} have no rank to choose; rank {rank} came. Use centres='svd'.")
         if augment is not None and centres == "gram":
@@ -95,20 +101,20 @@ class GradientClustering(Sampled):
             raise InvalidInput(f"layers must be a list of names; {layers!r} came.")
         self.num_clusters = self.batch_size = num_clusters
         self.centres, self.rank, self.steps, self.sizes, self.refill, self.pass_batch = centres, rank, steps, sizes, refill, pass_batch
-        self.layers, self.biases, self.warm, self.augment, self.memory = (
-            None if layers is None else list(layers),
-            biases,
-            warm,
-            augment,
-            memory,
-        )
+        self.layers, self.biases = None if layers is None else list(layers), biases
+        self.share, self.warm, self.augment, self.memory = share, warm, augment, memory
         self.clustering: Clustering | None = None
         self.partition: Tensor | None = None
         self._strata: Strata | None = None
         self._on: RefreshedOn | None = None
+        self._network: NetworkCentres | None = None
+        self._moved = False
 
     def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
         """Clusters the gradients at the present parameters.
+
+        Begins with the clusters of the last refresh, by their members' present gradients; after an `update` with the centres that it
+        moved, which saves this pass. With a ``share`` below 1 only a random part of the data is assigned anew.
 
         Raises:
             InvalidInput: more clusters than examples; a Gram matrix beyond ``memory``; what `PerExampleGradients.of` refuses, batch norm in
@@ -116,33 +122,112 @@ class GradientClustering(Sampled):
         """
         check_generator(generator)
         number = num_examples(x, y)
-        if self.num_clusters > number:
-            raise InvalidInput(f"num_clusters must be at most the number of examples; {self.num_clusters} came for {number}.")
+        check_fits(self.num_clusters, number)
         names = self.parameters(model)
+        on = RefreshedOn(model, x, y)
+        start = self.partition if self.warm and self._on is not None and self._on.problem(model, x, y) is None else None
+        index = outside = None
+        if start is not None and self.share < 1:
+            index = torch.randperm(number, generator=generator, device=generator.device)[: ceil(self.share * number)].to(start.device)
+            outside = torch.bincount(start, minlength=self.num_clusters) - torch.bincount(start[index], minlength=self.num_clusters)
+            x, y = take(x, index.to(device_of(x))), take(y, index.to(device_of(x)))
+        self._check_memory(num_examples(x, y), model)
+        if self.augment is not None:
+            x = self.augment(x, generator)
+        shared = {"steps": self.steps, "sizes": self.sizes, "refill": self.refill, "pass_batch": self.pass_batch, "generator": generator}
+        shared |= {"start": start if index is None else start[index], "outside": outside}
+        if self.centres == "gram":
+            gram = PerExampleGradients.of(model, loss, x, y, memory=self.memory).gram(parameters=names)
+            found = weighted_lloyd(gram, self.num_clusters, **shared)
+        else:
+
+            def gradients(index: Tensor | None) -> PerExampleGradients:
+                return self._gradients(model, loss, *((x, y) if index is None else (take(x, index), take(y, index))))
+
+            network = self._centres(names)
+            if start is not None and self._moved:
+                network.restore(self._network.state())
+            found = factored_lloyd(gradients, self.num_clusters, centres=network, **shared)
+            self._network = network
+        if index is not None:
+            assignment = start.to(found.assignment.device, copy=True)
+            assignment[index.to(assignment.device)] = found.assignment
+            found = replace(found, assignment=assignment, sizes=torch.bincount(assignment, minlength=self.num_clusters))
+        self.clustering, self._on, self._moved = found, on, False
+        self._take_up(found.assignment)
+
+    def update(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        x: Examples,
+        y: Examples,
+        *,
+        num_examples: int = 128,
+        keep: float = 1.0,
+        reassign: bool = True,
+        generator: torch.Generator,
+    ) -> int:
+        """Moves the centres by the gradients of a mini-batch at the present parameters, without a pass over the data (Sec. 3.2, B.2).
+
+        Draws ``num_examples`` at random. Each joins the cluster of the nearest centre by the rule ``sizes`` (the rest of the data in its
+        clusters), or stays where it is if ``reassign`` is off. Then the centres of these clusters become running means with counts v_k:
+        ``C_k <- (keep v_k C_k + sum_i g_i) / (keep v_k + n_k)``, n_k the batch's examples in k; v_k begins with the sizes of the last refresh. The
+        next refresh begins with these centres. A cluster that loses its last example gives none until a refresh refills it.
+
+        Args:
+            model: where it was refreshed.
+            loss: of single examples, as for `refresh`.
+            x: all N examples.
+            y: their targets.
+            num_examples: of the batch, at most N.
+            keep: from 0 (the mean of the batch alone) to 1 (of all gradients since the refresh; they age as the parameters move).
+            reassign: whether the examples of the batch may change their cluster.
+            generator: of the batch, and of the augmentation.
+
+        Returns:
+            How many examples changed their cluster.
+
+        Raises:
+            InvalidInput: centres ``gram``, which are not kept; use before `refresh`, or on another model or data; a batch or ``keep`` out of range.
+        """
+        number = self.check(model, x, y)
+        if self.centres == "gram":
+            raise InvalidInput(
+                "centres 'gram' are means over all members and are not kept, so a batch cannot move them. Use 'rank1' or 'svd'."
+            )
+        check_generator(generator)
+        if check_whole("num_examples", num_examples) > number:
+            raise InvalidInput(f"num_examples must be at most the number of examples; {num_examples} came for {number}.")
+        check_keep(keep)
+        index = torch.randperm(number, generator=generator, device=generator.device)[:num_examples].to(device_of(x))
+        batch = take(x, index)
+        gradients = self._gradients(model, loss, batch if self.augment is None else self.augment(batch, generator), take(y, index))
+        partition = self.partition.to(gradients.device, copy=True)
+        index = index.to(gradients.device)
+        before = partition[index]
+        if reassign:
+            sizes, given = (torch.bincount(of, minlength=self.num_clusters) for of in (partition, before))
+            alive = (self._network.counts.to(sizes.device) > 0) & (sizes > 0)
+            partition[index] = self._network.assign(gradients, Assigner(self.sizes, given, alive, self.pass_batch, sizes - given))
+        self._network.move(gradients, partition[index], keep=keep)
+        self._moved = True
+        self._take_up(partition)
+        return int((partition[index] != before).sum())
+
+    def _gradients(self, model: nn.Module, loss: Loss, x: Examples, y: Examples) -> PerExampleGradients:
+        return PerExampleGradients.of(model, loss, x, y, memory=self.memory, form="factored")
+
+    def _centres(self, names: Sequence[str]) -> NetworkCentres:
+        return NetworkCentres(self.num_clusters, names, rule="mean" if self.centres == "rank1" else "svd", rank=self.rank)
+
+    def _check_memory(self, number: int, model: nn.Module) -> None:
         size = number**2 * next(model.parameters()).element_size()
         if self.centres == "gram" and size > self.memory:
             raise InvalidInput(
                 f"the Gram matrix of {number} examples takes {size / 2**30:.3g} GiB, memory allows {self.memory / 2**30:.3g}. "
                 "Use centres='rank1', or raise memory."
             )
-        on = RefreshedOn(model, x, y)
-        start = self.partition if self.warm and self._on is not None and self._on.problem(model, x, y) is None else None
-        if self.augment is not None:
-            x = self.augment(x, generator)
-        shared = {"steps": self.steps, "sizes": self.sizes, "refill": self.refill, "pass_batch": self.pass_batch, "generator": generator}
-        if self.centres == "gram":
-            gram = PerExampleGradients.of(model, loss, x, y, memory=self.memory).gram(parameters=names)
-            found = weighted_lloyd(gram, self.num_clusters, start=start, **shared)
-        else:
-
-            def gradients(index: Tensor | None) -> PerExampleGradients:
-                a, b = (x, y) if index is None else (take(x, index), take(y, index))
-                return PerExampleGradients.of(model, loss, a, b, memory=self.memory, form="factored")
-
-            rule = "mean" if self.centres == "rank1" else "svd"
-            found = factored_lloyd(gradients, self.num_clusters, parameters=names, rule=rule, rank=self.rank, start=start, **shared)
-        self.clustering, self._on = found, on
-        self._take_up(found.assignment)
 
     def parameters(self, model: nn.Module) -> list[str]:
         """Names of the parameters whose gradients count for the distances.
@@ -167,7 +252,7 @@ class GradientClustering(Sampled):
 
     def options(self) -> dict[str, object]:
         """All but augmentation and memory."""
-        names = ("num_clusters", "centres", "rank", "steps", "sizes", "refill", "pass_batch", "layers", "biases", "warm")
+        names = ("num_clusters", "centres", "rank", "steps", "sizes", "refill", "pass_batch", "layers", "biases", "share", "warm")
         return {name: getattr(self, name) for name in names}
 
     def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
@@ -191,8 +276,10 @@ class GradientClustering(Sampled):
         return self._strata
 
     def state(self) -> dict[str, object]:
-        """The clusters, and what they are of."""
-        return super().state() | {"on": None if self._on is None else self._on.state(), "partition": self.partition}
+        """The clusters, their centres where these are kept, and what they are of."""
+        on = None if self._on is None else self._on.state()
+        centres = None if self._network is None else self._network.state()
+        return super().state() | {"on": on, "partition": self.partition, "centres": centres, "moved": self._moved}
 
     def restore(self, state: dict[str, object]) -> None:
         """Take up a `state`."""
@@ -201,6 +288,10 @@ class GradientClustering(Sampled):
         self._on = None if state["on"] is None else RefreshedOn.restored(state["on"])
         if state["partition"] is not None:
             self._take_up(state["partition"])
+        self._network, self._moved = None, bool(state["moved"])
+        if state["centres"] is not None:
+            self._network = self._centres(state["centres"]["parameters"])
+            self._network.restore(state["centres"])
 
 
 def _matches(name: str, layer: str) -> bool:

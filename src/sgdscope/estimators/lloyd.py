@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_generator, check_whole
-from sgdscope.estimators.partition import Assigner, Clustering, check_options, refill_empty
+from sgdscope.estimators.checks import check_generator
+from sgdscope.estimators.partition import Assigner, Clustering, check_fits, check_options, refill_empty
 
 
 def weighted_lloyd(
@@ -21,6 +21,7 @@ def weighted_lloyd(
     steps: int = 10,
     sizes: str = "running",
     start: Tensor | None = None,
+    outside: Tensor | None = None,
     refill: str = "all",
     pass_batch: int = 32,
     generator: torch.Generator,
@@ -39,13 +40,16 @@ def weighted_lloyd(
         steps: most assignments.
         sizes: which N_k weigh the distances: ``running`` (authors' code; examples in a random order), ``previous`` (paper) or ``none`` (k-means).
         start: (N,) a first partition, whose centres the first assignment takes; by default K random examples are the first centres and weigh 1 each.
+        outside: (K,) how many examples that do not take part are in each cluster, where ``gram`` is of a part of the data: they count in the
+            sizes, not in the centres. Needs a start. A cluster without members in the part gets none.
         refill: ``all``, ``one`` or ``none`` of the empty clusters at each step; see `refill_empty`.
         pass_batch: after how many examples ``running`` counts are brought up to date; 128 in the authors' code, which left twice to four
             times the objective of 1 to 32 in a test with N = 400 and K = 20 (with N at most that, a pass is plain k-means).
         generator: of the first centres, the refills, and the order of ``running``.
 
     Raises:
-        InvalidInput: K below 1 or above N, a Gram matrix that is not square or not finite, a start that is no partition into K clusters.
+        InvalidInput: K below 1 or above N, a Gram matrix that is not square or not finite, a start that is no partition into K clusters, sizes
+            ``outside`` that are not K or come without a start.
         NotFound: an unknown option.
 
     >>> g = torch.tensor([0.0, 1.0, 2.0, 4.0])
@@ -54,13 +58,11 @@ def weighted_lloyd(
     >>> found.assignment, found.objective
     (tensor([1, 1, 0, 1]), (26.0,))
     """
-    check_options(sizes, refill)
+    check_options(sizes=sizes, refill=refill, num_clusters=num_clusters, steps=steps, pass_batch=pass_batch)
     check_generator(generator)
-    for name, value in (("num_clusters", num_clusters), ("steps", steps), ("pass_batch", pass_batch)):
-        check_whole(name, value)
     number = _check_gram(gram)
-    if num_clusters > number:
-        raise InvalidInput(f"num_clusters must be at most the number of examples; {num_clusters} came for {number}.")
+    outside = check_outside(outside, start, num_clusters, gram.device)
+    check_fits(num_clusters, number + int(outside.sum()))
     diagonal = gram.diagonal()
     if start is None:
         first = torch.randperm(number, generator=generator, device=generator.device)[:num_clusters].to(gram.device)
@@ -71,16 +73,16 @@ def weighted_lloyd(
         distances, last, _ = _distances(gram, assignment, num_clusters)
     objective, empty, collapsed, converged = [], [], False, False
     for _ in range(steps):
-        before, assigner = assignment, Assigner(sizes, last, last > 0, pass_batch)
+        before, assigner = assignment, Assigner(sizes, last, last > 0, pass_batch, outside)
         order = slice(None)
         if sizes == "running":
             order = torch.randperm(number, generator=generator, device=generator.device).to(gram.device)
         assignment = torch.empty(number, dtype=torch.int64, device=gram.device)
         assignment[order] = assigner.assign(distances.T[order])
-        held = int((torch.bincount(assignment, minlength=num_clusters) > 0).sum())
+        held = int((torch.bincount(assignment, minlength=num_clusters) + outside > 0).sum())
         empty.append(num_clusters - held)
         collapsed |= held == 1 < num_clusters
-        refill_empty(assignment, distances.gather(0, assignment[None])[0], num_clusters, refill, generator)
+        refill_empty(assignment, distances.gather(0, assignment[None])[0], num_clusters, refill, generator, outside)
         distances, last, value = _distances(gram, assignment, num_clusters)
         objective.append(value)
         converged = sizes != "running" and before is not None and torch.equal(before, assignment)
@@ -117,6 +119,22 @@ def check_start(start: Tensor, number: int, num_clusters: int) -> Tensor:
             f"start must be ({number},) whole numbers from 0 to {num_clusters - 1}, a cluster for each example; {came} came."
         )
     return start.long().clone()
+
+
+def check_outside(outside: Tensor | None, start: Tensor | None, num_clusters: int, device: torch.device) -> Tensor:
+    """Sizes (K,) outside of the part that is clustered, zeros where all take part.
+
+    Raises:
+        InvalidInput: they are not K whole numbers, or there is no start.
+    """
+    if outside is None:
+        return torch.zeros(num_clusters, dtype=torch.int64, device=device)
+    if not isinstance(outside, Tensor) or outside.shape != (num_clusters,) or outside.is_floating_point() or outside.min() < 0:
+        came = f"{tuple(outside.shape)} of {outside.dtype}" if isinstance(outside, Tensor) else type(outside).__name__
+        raise InvalidInput(f"outside must be ({num_clusters},) sizes of clusters, none below 0; {came} came.")
+    if start is None:
+        raise InvalidInput("a part of the data has clusters already; outside came without a start. Pass the clusters of the part as start.")
+    return outside.to(device)
 
 
 def _distances(gram: Tensor, assignment: Tensor, num_clusters: int) -> tuple[Tensor, Tensor, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
@@ -10,6 +10,7 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
+from sgdscope.errors import InvalidInput
 from sgdscope.estimators.checks import check_whole
 from sgdscope.estimators.repeated import Estimator, estimates
 from sgdscope.gradients.budget import MEMORY
@@ -97,11 +98,30 @@ def gradient_variance(
         return estimates(estimator, model, loss, x, y, repeats=repeats, generator=generator, method=method, memory=memory)
 
     with _keeping_buffers(model):
-        mean, squares = _moments(again())
-        variance, mean_square = squares / (repeats - 1), squares / repeats + mean.square()  # (d,) each
-        average = variance.mean().item()
-        guards = [guard, 0.0, *(guard * average / other for other in rescaled_to)]  # a guard on rescaled squares is a rescaled guard
-        against, second = _against(mean, again(), repeats, guards) if two_pass else ([nan] * len(guards), nan)
+        return variance_of_estimates(again(), again() if two_pass else None, guard=guard, rescaled_to=rescaled_to)
+
+
+def variance_of_estimates(
+    first: Iterable[Tensor], second: Iterable[Tensor] | None = None, *, guard: float = GUARD, rescaled_to: Sequence[float] = ()
+) -> GradientVariance:
+    """The same statistics of estimates that are there already.
+
+    Args:
+        first: R estimates, in blocks (r, d).
+        second: R fresh ones, for the authors' forms; else these are NaN.
+        guard: of ``normalised_guarded``.
+        rescaled_to: average variances for ``normalised_rescaled``.
+
+    Raises:
+        InvalidInput: fewer than two estimates.
+    """
+    repeats, mean, squares = _moments(first)
+    if repeats < 2:
+        raise InvalidInput(f"a variance needs two estimates at least, got {repeats}.")
+    variance, mean_square = squares / (repeats - 1), squares / repeats + mean.square()  # (d,) each
+    average = variance.mean().item()
+    guards = [guard, 0.0, *(guard * average / other for other in rescaled_to)]  # a guard on rescaled squares is a rescaled guard
+    against, two_pass = ([nan] * len(guards), nan) if second is None else _against(mean, second, repeats, guards)
     loud = mean_square > 0
     total = mean_square.sum()
     return GradientVariance(
@@ -111,29 +131,29 @@ def gradient_variance(
         normalised_guarded=against[0],
         normalised_unguarded=against[1],
         normalised_rescaled=tuple(against[2:]),
-        average_two_pass=second,
+        average_two_pass=two_pass,
         mean_square=mean_square.mean().item(),
         silent=1 - loud.double().mean().item(),
         repeats=repeats,
     )
 
 
-def _moments(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and sum of squared deviations from it (d,), updated row by row in place (Welford 1962)."""
-    mean = None
-    for count, row in enumerate((row for block in blocks for row in block), start=1):
+def _moments(blocks: Iterable[Tensor]) -> tuple[int, Tensor | None, Tensor | None]:
+    """Number, mean (d,) and sum of squared deviations from it (d,), updated row by row in place (Welford 1962)."""
+    count, mean, squares = 0, None, None
+    for count, row in enumerate((row for block in blocks for row in block.detach()), start=1):
         if mean is None:
             mean, squares, step = torch.zeros(3, *row.shape, dtype=torch.float64, device=row.device)
         torch.sub(row, mean, out=step)
         mean.add_(step, alpha=1 / count)
         squares.addcmul_(step, step, value=(count - 1) / count)
-    return mean, squares
+    return count, mean, squares
 
 
-def _against(mean: Tensor, blocks: Iterator[Tensor], repeats: int, guards: Sequence[float]) -> tuple[list[float], float]:
+def _against(mean: Tensor, blocks: Iterable[Tensor], repeats: int, guards: Sequence[float]) -> tuple[list[float], float]:
     """The authors' statistic for several guards, and their variance, of estimates that the mean was not made from."""
     deviations, squares, work = torch.zeros(3, *mean.shape, dtype=torch.float64, device=mean.device)
-    for row in (row for block in blocks for row in block):
+    for row in (row for block in blocks for row in block.detach()):
         torch.sub(row, mean, out=work)
         deviations.addcmul_(work, work)
         work.copy_(row)

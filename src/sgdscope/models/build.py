@@ -12,6 +12,7 @@ from torch import nn
 from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.models.convolutional import lenet, mnist_cnn, simple_cnn
 from sgdscope.models.dense import fcn, linear, mlp
+from sgdscope.models.random_features import random_features
 from sgdscope.models.resnet import resnet8, resnet18, resnet32
 
 _GREY, _COLOUR = (1, 28, 28), (3, 32, 32)
@@ -22,6 +23,7 @@ _MODELS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {  # name
     "linear": (linear, _GREY),
     "mlp": (mlp, _GREY),
     "mnist_cnn": (mnist_cnn, _GREY),
+    "random_features": (random_features, (100,)),
     "resnet18": (resnet18, _COLOUR),
     "resnet32": (resnet32, _COLOUR),
     "resnet8": (resnet8, _COLOUR),
@@ -53,7 +55,7 @@ def build(
         name: one of `names()`; its function in `sgdscope.models` says what it is and which options it takes.
         seed: of the initial weights, a whole number from 0 to 2^63 - 1.
         in_shape: of one input without the examples' axis, for example (1, 28, 28); by default that of the paper's data
-            ((1, 28, 28), or (3, 32, 32) for simple_cnn and the residual networks).
+            ((1, 28, 28); (3, 32, 32) for simple_cnn and the residual networks; (100,) for random_features).
         num_classes: number of outputs.
         device: to move it to; the CPU by default.
         dtype: of the parameters.

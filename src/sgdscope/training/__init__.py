@@ -6,6 +6,7 @@ from sgdscope.training.checkpoint import CheckpointError
 from sgdscope.training.evaluation import Evaluation, evaluate, measuring, predictions
 from sgdscope.training.gradient import loss_and_gradient, mean_gradient
 from sgdscope.training.loop import train
+from sgdscope.training.readouts import Readouts
 from sgdscope.training.resized_crops import random_resized_crop_and_flip
 from sgdscope.training.run import When, due
 from sgdscope.training.schedules import Constant, Cosine, Drops, Warmup
@@ -20,6 +21,7 @@ __all__ = [
     "Cosine",
     "Drops",
     "Evaluation",
+    "Readouts",
     "Snapshot",
     "Warmup",
     "When",

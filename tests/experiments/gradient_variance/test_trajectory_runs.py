@@ -39,13 +39,14 @@ def test_rows_and_columns():
     table = result.table
     assert table.step.tolist() == [0, 2, 4, 6, 8, 12] and result.status == "finished"
     of_each = {"average", "normalised", "normalised_mean", "age"}
-    expected = {"step", "epoch", "rate", "train_loss", "train_accuracy"}
+    expected = {"step", "epoch", "rate", "train_loss", "train_accuracy", "training_size", "parameters"}
     expected |= {f"{name}_{column}" for name in runs.ESTIMATORS for column in of_each}
     expected |= {f"sgd_{column}" for column in ("guarded", "unguarded", "average_two_pass", "rescaled_0")}
     expected |= {f"{name}_before_{column}" for name in ("svrg", "gc") for column in ("average", "normalised")}
     expected |= {f"gc_{column}" for column in ("clusters", "largest", "collapsed", "objective")}
     expected |= {f"growth_{column}" for column in ("max", "mean_square", "gradient_norm", "variance")}
     assert set(table.columns) == expected
+    assert (table.training_size == 80).all() and (table.parameters == 12 * 65 + 10 * 13).all()
     assert table.step[table.gc_before_average.notna()].tolist() == [6, 12]
     assert table.step[table.growth_max.notna()].tolist() == [2, 6, 12]
     assert table.train_loss.notna().all() and table.sgd_average[1:].notna().all()

@@ -1,1 +1,1 @@
-"""Pages about Faghri, Duvenaud, Fleet and Ba (2020), A Study of Gradient Variance in Deep Learning."""
+"""Pages on "A Study of Gradient Variance in Deep Learning" (Faghri et al. 2020)."""

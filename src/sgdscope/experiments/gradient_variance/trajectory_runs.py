@@ -16,6 +16,7 @@ from sgdscope.estimators.sampled import Augment, Sampled
 from sgdscope.experiments.gradient_variance.mixture import gaussian_mixture
 from sgdscope.models import build
 from sgdscope.models.losses import Loss, SmoothedCrossEntropy
+from sgdscope.models.parameters import dimension
 from sgdscope.probes import Accuracy, Either, EstimatorVariance, Every, From, Recorder, StrongGrowth, record
 from sgdscope.runs import Result, checkpoint, run
 from sgdscope.training import Constant, Drops, random_crop_and_flip, random_resized_crop_and_flip, train
@@ -199,7 +200,8 @@ def follow(config: Trajectory) -> Result:
     """One row a measured step.
 
     Columns: step, epoch, rate (of the step that follows), train_loss, train_accuracy; for each estimator those of `EstimatorVariance`
-    (``sgd_average``, ``gc_before_average``, ...); those of `StrongGrowth` where asked for. NaN where something was not due.
+    (``sgd_average``, ``gc_before_average``, ...); those of `StrongGrowth` where asked for; training_size
+    (N, with duplicates) and parameters (d). NaN where something was not due.
 
     Raises:
         NotFound: an unknown estimator, protocol or augmentation.
@@ -242,7 +244,7 @@ def follow(config: Trajectory) -> Result:
     )  # fmt: skip
     status = table.status.iloc[-1]
     return Result(
-        table.drop(columns="status").rename(columns={"learning_rate": "rate"}),
+        table.drop(columns="status").rename(columns={"learning_rate": "rate"}).assign(training_size=len(x), parameters=dimension(model)),
         status="diverged" if status == "diverged" else "finished",
         diverged_at=int(table.step.iloc[-1]) if status == "diverged" else None,
     )

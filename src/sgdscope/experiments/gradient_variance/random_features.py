@@ -1,0 +1,130 @@
+"""The page gradient_variance/05_random_features: variance against over-parametrisation. Lists its runs; they live in the modules it imports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sgdscope.errors import InvalidInput
+from sgdscope.experiments.gradient_variance.random_features_data import SETUPS
+from sgdscope.experiments.gradient_variance.random_features_deep import DeepTraining
+from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
+from sgdscope.experiments.gradient_variance.random_features_setup import Setup
+
+OTHERS = ("paper", "authors_code")
+"""Set-ups beside that of the sweep, ``figures``; with the narrow teacher only."""
+
+PLOTTED = {"hidden": 1000, "batch_size": 10, "num_steps": 5000, "log_every": 100, "repeats": 0}
+"""Settings of the authors' own plots, for a comparison with their numbers at every scale; exact variances."""
+PLOTTED_RATIOS, PLOTTED_RATES, PLOTTED_INPUTS, PLOTTED_TEACHER = (2.0, 5.0, 10.0), (0.01, 0.1), (100, 10_000), 100
+
+
+def runs(
+    *,
+    hidden: int,
+    overparametrisations: Sequence[float],
+    input_dims: Sequence[int],
+    teacher_widths: Sequence[int],
+    learning_rates: Sequence[float],
+    batch_size: int,
+    num_steps: int,
+    log_every: int,
+    repeats: int,
+    refresh_every: int,
+    seeds: Sequence[int],
+    drop_overparametrisations: Sequence[float],
+    batch_sizes: Sequence[int],
+    batch_rates: Sequence[float],
+    batch_steps: int,
+    deep_dataset: str,
+    deep_rates: Sequence[float],
+    deep_steps: int,
+) -> dict[str, list[Any]]:
+    """All runs of the page, by the name under which its cells collect them.
+
+    Args:
+        hidden: h_s.
+        overparametrisations: h_s / N.
+        input_dims: I.
+        teacher_widths: h_t.
+        learning_rates: at least two.
+        batch_size: B.
+        num_steps: of SGD.
+        log_every: steps between two measurements.
+        repeats: R.
+        refresh_every: steps between two snapshots.
+        seeds: of everything random.
+        drop_overparametrisations: h_s / N of the runs with a drop of the largest rate at half of the steps, and of their controls.
+        batch_sizes: of the runs until a fixed loss, at h_s / N = 1 and the smallest widths.
+        batch_rates: the rates of which the best is taken at each.
+        batch_steps: after which they end.
+        deep_dataset: images for the deep counterpart.
+        deep_rates: its rates, at least two.
+        deep_steps: its steps.
+
+    Raises:
+        InvalidInput: fewer than two rates or values of h_s / N, values that come twice, sizes out of range.
+    """
+    lists = {
+        "learning_rates": learning_rates,
+        "overparametrisations": overparametrisations,
+        "deep_rates": deep_rates,
+        "batch_sizes": batch_sizes,
+    }
+    for name, values in lists.items():
+        if len(set(values)) < max(2, len(values)) or min(values) <= 0:
+            raise InvalidInput(f"{name} must be at least two distinct positive numbers, got {list(values)}.")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    if num_steps < 4 * log_every:
+        raise InvalidInput(f"num_steps must be at least four times log_every, got {num_steps} and {log_every}.")
+    size = {"hidden": hidden, "batch_size": batch_size, "num_steps": num_steps, "log_every": log_every}
+    grid = [
+        {"overparametrisation": ratio, "input_dim": width, "teacher_hidden": teacher, "learning_rate": rate, "seed": seed}
+        for ratio in overparametrisations
+        for seed in seeds
+        for width in input_dims
+        for teacher in teacher_widths
+        for rate in learning_rates
+    ]
+    one = {"input_dim": min(input_dims), "teacher_hidden": min(teacher_widths)}
+    return {
+        "sweep": [RandomFeatures(**point, **size, repeats=repeats, refresh_every=refresh_every) for point in grid],
+        "setups": [
+            RandomFeatures(**point, **size, repeats=0, definition=name)
+            for name in OTHERS
+            for point in grid
+            if point["teacher_hidden"] == min(teacher_widths)
+        ],
+        "descriptions": [
+            Setup(name, min(input_dims), teacher, hidden, 1000, seed) for name in SETUPS for teacher in teacher_widths for seed in seeds
+        ],
+        "plotted": [
+            RandomFeatures(ratio, width, PLOTTED_TEACHER, rate, seed, definition=name, **PLOTTED)
+            for name in ("figures", "authors_code")
+            for ratio in PLOTTED_RATIOS
+            for seed in seeds
+            for width in PLOTTED_INPUTS
+            for rate in PLOTTED_RATES
+        ],
+        "drop": [
+            RandomFeatures(ratio, **one, learning_rate=max(learning_rates), seed=seed, **size, repeats=0, drop_at=at)
+            for ratio in drop_overparametrisations
+            for seed in seeds
+            for at in (0, num_steps // 2)
+        ],
+        "batches": [
+            RandomFeatures(
+                1.0, **one, learning_rate=rate, seed=seed, hidden=hidden, batch_size=batch, num_steps=batch_steps, log_every=10, repeats=0
+            )
+            for batch in batch_sizes
+            for seed in seeds
+            for rate in batch_rates
+        ],
+        "deep": [DeepTraining(deep_dataset, rate, seed, num_steps=deep_steps) for rate in deep_rates for seed in seeds],
+    }
+
+
+def configurations(**parameters: Any) -> list[Any]:
+    """All runs of the page in one list, for ``sgdscope plan`` and ``compute``; one that two cells ask for comes once."""
+    return list(dict.fromkeys(config for group in runs(**parameters).values() for config in group))

@@ -151,12 +151,15 @@ def learning_rates(plain: pd.DataFrame, constant: pd.DataFrame) -> Evidence:
 
 
 @evidence
-def redrawn_and_smoothed(plain: pd.DataFrame, others: pd.DataFrame, changed: float) -> Evidence:
+def redrawn_and_smoothed(
+    plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.DataFrame, others: pd.DataFrame, redrawn: pd.DataFrame
+) -> Evidence:
     """gv-err-fig-6: what 10% and 20% redrawn labels, working label smoothing and an unchanged re-run do to SG-B's variance.
 
-    ``others`` holds the cases smoothed, re-run, 10% and 20% redrawn; ``changed`` is the share of labels that differ after 20% were redrawn.
+    ``others`` holds the cases re-run and 20% redrawn; ``redrawn`` the share of labels that differ after 20% were redrawn.
     """
-    found = {(name, seed): rows for (name, _, seed), rows in trajectories(pd.concat([plain, others], ignore_index=True))}
+    tables = (plain, smoothed, corrupted, others)
+    found = {(name, seed): rows for table in tables for (name, _, seed), rows in trajectories(table)}
     seeds = sorted({seed for _, seed in found})
 
     def apart(one: str, other: str) -> pd.Series:
@@ -167,7 +170,7 @@ def redrawn_and_smoothed(plain: pd.DataFrame, others: pd.DataFrame, changed: flo
         {
             "smoothing_works": estimated(change(apart("smoothed", "plain"), rerun), f"re-run: {rerun.mean():.2f}"),
             "share_matters": estimated(change(apart("20% redrawn", "10% redrawn"), rerun), f"re-run: {rerun.mean():.2f}"),
-            "really_changed": Measurement(changed),
+            "really_changed": Measurement(redrawn.changed.mean()),
         },
         data=data_of(plain),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sgdscope.claims import Measurement, estimate, incomplete
+from sgdscope.claims import Measurement, estimate
 
 NAMES = {"sgd": "SG-B", "sgd2": "SG-2B", "svrg": "SVRG", "gc": "GC"}
 WINDOW = 3  # log points on either side of a drop
@@ -28,13 +28,17 @@ def case(table: pd.DataFrame) -> pd.Series:
 
 
 def trajectories(table: pd.DataFrame) -> list[tuple[tuple[str, float, int], pd.DataFrame]]:
-    """((case, learning rate, seed), its rows) of each trajectory."""
-    keys = [case(table).rename("case"), "learning_rate", "seed"]
+    """((case, learning rate, seed), its rows) of each trajectory; those that diverged before anything was measured are left out."""
+    keys = ["case", "learning_rate", "seed"]
+    table = table.assign(case=case(table))
+    table = table[table.groupby(keys).sgd_average.transform("count") > 0] if "sgd_average" in table else table[:0]
     return [(key, rows.reset_index(drop=True)) for key, rows in table.groupby(keys, sort=False)]
 
 
 def log_points(rows: pd.DataFrame) -> pd.DataFrame:
     """The log points of one trajectory."""
+    if "sgd_average" not in rows:
+        return rows[:0]
     return rows[rows.sgd_average.notna()].reset_index(drop=True)
 
 
@@ -178,31 +182,3 @@ def per_seed(table: pd.DataFrame, measure: Callable[[pd.DataFrame], float], *, o
 def estimated(values: pd.Series, detail: str = "") -> Measurement:
     """`estimate`, or a number that meets no bound where no trajectory gives one."""
     return estimate(values.tolist(), detail) if len(values) else Measurement(float("nan"), None, 0, detail or "in no trajectory")
-
-
-# Numbers for figures and sentences
-
-
-def curve_numbers(*tables: pd.DataFrame) -> pd.DataFrame:
-    """What the curves draw: one row a log point, with the values just before an update beside those after it."""
-    if any(incomplete(table) for table in tables):
-        return pd.DataFrame()
-    found = []
-    for table in tables:
-        columns = [f"{name}{part}" for name in NAMES for part in ("_average", "_before_average") if f"{name}{part}" in table]
-        shown = ["step", "train_loss", "train_accuracy", *columns, "sgd_normalised", "sgd_guarded"]
-        rows = log_points(table)
-        found.append(rows.assign(case=case(rows))[["case", "learning_rate", "seed", *[name for name in shown if name in rows]]])
-    return pd.concat(found, ignore_index=True)
-
-
-def fluctuation_table(*tables: pd.DataFrame) -> pd.DataFrame:
-    """Fluctuation and median share of each estimator, mean over seeds: columns case, estimator, fluctuation, share (of SG-B's variance), seeds."""
-    if any(incomplete(table) for table in tables):
-        return pd.DataFrame()
-    rows = [
-        {"case": name, "seed": seed, "estimator": NAMES[of], "fluctuation": fluctuation(found, of), "share": np.exp(median_ratio(found, of))}
-        for table in tables for (name, _, seed), found in trajectories(table) for of in ("sgd2", "gc") if f"{of}_average" in found
-    ]  # fmt: skip
-    grouped = pd.DataFrame(rows).groupby(["case", "estimator"], sort=False)
-    return grouped.agg(fluctuation=("fluctuation", "mean"), share=("share", "mean"), seeds=("seed", "nunique")).reset_index()

@@ -1,0 +1,145 @@
+"""What gradient_variance/04_cifar draws and says, from the collected tables; None or nothing where runs are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from sgdscope.claims import incomplete
+from sgdscope.experiments.gradient_variance.cifar_tables import (
+    NAMES,
+    after_drop,
+    case,
+    curve,
+    distance,
+    drop_steps,
+    equal_losses,
+    fluctuation,
+    jump,
+    log_points,
+    median_ratio,
+    per_seed,
+    rise_to_drop,
+    trajectories,
+)
+
+
+def curve_numbers(*tables: pd.DataFrame) -> pd.DataFrame:
+    """What the curves draw: one row a log point, with the values just before an update beside those after it."""
+    if any(incomplete(table) for table in tables):
+        return pd.DataFrame()
+    found = []
+    for table in tables:
+        columns = [f"{name}{part}" for name in NAMES for part in ("_average", "_before_average") if f"{name}{part}" in table]
+        shown = ["step", "train_loss", "train_accuracy", *columns, "sgd_normalised", "sgd_guarded"]
+        rows = log_points(table)
+        found.append(rows.assign(case=case(rows))[["case", "learning_rate", "seed", *[name for name in shown if name in rows]]])
+    return pd.concat(found, ignore_index=True)
+
+
+def fluctuation_table(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Fluctuation and median share of each estimator, mean over seeds: columns case, estimator, fluctuation, share (of SG-B's variance), seeds."""
+    if any(incomplete(table) for table in tables):
+        return pd.DataFrame()
+    rows = [
+        {"case": name, "seed": seed, "estimator": NAMES[of], "fluctuation": fluctuation(found, of), "share": np.exp(median_ratio(found, of))}
+        for table in tables for (name, _, seed), found in trajectories(table) for of in ("sgd2", "gc") if f"{of}_average" in found
+    ]  # fmt: skip
+    grouped = pd.DataFrame(rows).groupby(["case", "estimator"], sort=False)
+    return grouped.agg(fluctuation=("fluctuation", "mean"), share=("share", "mean"), seeds=("seed", "nunique")).reset_index()
+
+
+def lengths(plain: pd.DataFrame, many: pd.DataFrame) -> dict[str, float] | None:
+    """Sizes of the runs in force, for a sentence."""
+    if incomplete(plain) or incomplete(many):
+        return None
+    drops = drop_steps(plain)
+    found = {
+        name: float(plain[column].iloc[0]) for name, column in (("steps", "num_steps"), ("every", "update_every"), ("log", "log_every"))
+    }
+    found |= {"first": drops[0], "second": drops[1], "repeats": float(plain.repeats.iloc[0]), "seeds": plain.seed.nunique()}
+    return found | {"loss": last_losses(plain), "many_loss": last_losses(many)}
+
+
+def last_losses(table: pd.DataFrame) -> float:
+    """Training loss at the last measurement, mean over trajectories."""
+    return float(np.mean([log_points(rows).train_loss.iloc[-1] for _, rows in trajectories(table)]))
+
+
+def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
+    """SG-B's rise and jumps as factors, and the usual and largest shares that GC and SVRG have of its variance."""
+    if incomplete(table):
+        return None
+
+    def mean(measure: Callable[[pd.DataFrame], float]) -> float:
+        return float(per_seed(table, measure).mean())
+
+    found = {"rise": np.exp(mean(rise_to_drop)), "jump": np.exp(mean(jump)), "gc": np.exp(mean(lambda rows: median_ratio(rows, "gc")))}
+    found |= {"normalised_rise": np.exp(mean(lambda rows: rise_to_drop(rows, "sgd_normalised")))}
+    ratios = {name: [curve(rows, name).ratio for _, rows in trajectories(table)] for name in ("gc", "svrg")}
+    found |= {f"{name}_largest": float(max(values.max() for values in ratios[name])) for name in ratios}
+    at = log_points(table)
+    found |= {"largest_totals": float(at.sgd_normalised.max()), "above": int((at.sgd_guarded > 1).sum()), "points": len(at)}
+    return found | {"svrg_end": float(np.mean([values.iloc[-1] for values in ratios["svrg"]])), "guarded": float(at.sgd_guarded.median())}
+
+
+def rate_numbers(plain: pd.DataFrame, constant: pd.DataFrame) -> dict[str, float] | None:
+    """Variance after a drop over that of the control, and of the smallest over the largest constant rate at equal loss."""
+    if incomplete(plain) or incomplete(constant):
+        return None
+    base, (low, high) = plain.learning_rate.iloc[0], (constant.learning_rate.min(), constant.learning_rate.max())
+    controls = {seed: rows for (_, rate, seed), rows in trajectories(constant) if rate == base}
+    drops = [after_drop(rows, controls[seed]) for (_, _, seed), rows in trajectories(plain) if seed in controls]
+    at = equal_losses(constant)
+    logs = np.log(at.average).groupby(at.learning_rate).mean()
+    equal = float(np.exp(logs[low] - logs[high])) if len(at) else float("nan")
+    return {"drop": float(np.exp(np.nanmean(drops))), "equal": equal, "low": low, "high": high}
+
+
+def variant_numbers(plain: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Distance of each case from the plain run of its seed, mean over seeds: columns case, distance, seeds."""
+    if incomplete(plain) or any(incomplete(table) for table in tables):
+        return pd.DataFrame()
+    base = {seed: rows for (_, _, seed), rows in trajectories(plain)}
+    rows = [(name, distance(found, base[seed])) for table in tables for (name, _, seed), found in trajectories(table)]
+    return pd.DataFrame(rows, columns=["case", "distance"]).groupby("case", sort=False).agg(
+        distance=("distance", "mean"), seeds=("distance", "size")
+    ).reset_index()  # fmt: skip
+
+
+STATE_COLUMNS = [
+    "step",
+    "gc_exact",
+    "sgd_exact",
+    "excess",
+    "place",
+    "top_norms",
+    "top_variance",
+    "top_changed",
+    "overlap",
+    "overlap_outside",
+]
+
+
+def state_numbers(states: pd.DataFrame) -> pd.DataFrame:
+    """What the figure of the gradients' states draws."""
+    if incomplete(states):
+        return pd.DataFrame()
+    return states.assign(case=case(states))[["case", "seed", *STATE_COLUMNS]]
+
+
+def inside_numbers(states: pd.DataFrame) -> dict[str, float] | None:
+    """How far the largest fluctuation goes, and the numbers inside and outside, mean over seeds of the plain runs and of the redrawn ones."""
+    if incomplete(states):
+        return None
+    chosen = states[(case(states) == "plain") & (states.place == "inside")]
+    redrawn = states[(case(states) != "plain") & (states.place == "inside")]
+    return {
+        "factor": float(np.exp(chosen.excess.mean())),
+        "overlap": float(chosen.overlap.mean()),
+        "overlap_outside": float(chosen.overlap_outside.mean()),
+        "top_changed": 100 * float(redrawn.top_changed.mean()),
+        "changed": 100 * float(redrawn.changed.mean()),
+    }

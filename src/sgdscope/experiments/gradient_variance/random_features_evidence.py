@@ -161,9 +161,7 @@ def minima(table: pd.DataFrame) -> Evidence:
     """gv-minima: the coordinates with the largest ratios where a run's ratio has its maximum."""
     found = extremes(table, offsets=(-1, 0, 1))
     if found.empty:
-        return Evidence(
-            {name: NOTHING for name in ("near_zero", "noise_remains", "only_there", "few_coordinates", "not_the_guard")}, data=DATA
-        )
+        return Evidence(dict.fromkeys(("near_zero", "noise_remains", "only_there", "few_coordinates", "not_the_guard"), NOTHING), data=DATA)
     found = found.assign(moment=np.log(found.extreme_moment), noise=np.log(found.extreme_noise))
     at, beside = found[found.offset == 0], found[found.offset != 0]
     rise = at.groupby("seed").rise.mean()

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims.evidence import incomplete
-
 TAU, RATE, TEACHER, INPUT = "overparametrisation", "learning_rate", "teacher_hidden", "input_dim"
 RUN = ["definition", TAU, INPUT, TEACHER, RATE, "seed"]
 """What tells two students apart."""
@@ -181,27 +179,3 @@ def curves(table: pd.DataFrame, column: str = "exact") -> pd.DataFrame:
     long = statistics(table, column).melt([*RUN, "estimator"], ["mean", "max"], var_name="statistic")
     found = long.groupby(["definition", "statistic", RATE, "estimator", TAU]).value.agg(["mean", "min", "max", "std"])
     return found.reset_index()
-
-
-def headline(table: pd.DataFrame) -> dict[str, float] | None:
-    """Numbers of the page's first finding; None where runs are missing."""
-    if incomplete(table):
-        return None
-    found = statistics(table)
-    sgd, low, high = of(found), found[TAU].min(), found[TAU].max()
-    at = lambda rate, tau: float(sgd[(sgd[RATE] == rate) & (sgd[TAU] == tau)]["mean"].mean())  # noqa: E731
-    rates = found[RATE].min(), found[RATE].max()
-    gain = gains(found, "log_mean")
-    return {
-        "students": found.groupby(RUN).ngroups,
-        "low": low,
-        "high": high,
-        "slow": rates[0],
-        "fast": rates[1],
-        "fall_slow": at(rates[0], low) / at(rates[0], high),
-        "fall_fast": at(rates[1], low) / at(rates[1], high),
-        "gap_low": at(rates[0], low) / at(rates[1], low),
-        "gap_high": at(rates[0], high) / at(rates[1], high),
-        "svrg_low": float(np.exp(gain[gain[TAU] == low].svrg.mean())),
-        "svrg_high": float(np.exp(gain[gain[TAU] == high].svrg.mean())),
-    }

@@ -12,11 +12,7 @@ from sgdscope.experiments.gradient_variance.random_features_runs import RandomFe
 from sgdscope.experiments.gradient_variance.random_features_setup import Setup
 
 OTHERS = ("paper", "authors_code")
-"""Set-ups beside that of the sweep, ``figures``; with the narrow teacher only."""
-
-PLOTTED = {"hidden": 1000, "batch_size": 10, "num_steps": 5000, "log_every": 100, "repeats": 0}
-"""Settings of the authors' own plots, for a comparison with their numbers at every scale; exact variances."""
-PLOTTED_RATIOS, PLOTTED_RATES, PLOTTED_INPUTS, PLOTTED_TEACHER = (2.0, 5.0, 10.0), (0.01, 0.1), (100, 10_000), 100
+"""Set-ups beside that of the sweep, ``figures``: with the narrow teacher only, ``paper`` with the narrow input only."""
 
 
 def runs(
@@ -33,6 +29,7 @@ def runs(
     refresh_every: int,
     seeds: Sequence[int],
     drop_overparametrisations: Sequence[float],
+    batch_hidden: int,
     batch_sizes: Sequence[int],
     batch_rates: Sequence[float],
     batch_steps: int,
@@ -55,7 +52,8 @@ def runs(
         refresh_every: steps between two snapshots.
         seeds: of everything random.
         drop_overparametrisations: h_s / N of the runs with a drop of the largest rate at half of the steps, and of their controls.
-        batch_sizes: of the runs until a fixed loss, at h_s / N = 1 and the smallest widths.
+        batch_hidden: h_s = N of the runs until a fixed loss, with the smallest widths.
+        batch_sizes: theirs, each twice the one before.
         batch_rates: the rates of which the best is taken at each.
         batch_steps: after which they end.
         deep_dataset: images for the deep counterpart.
@@ -76,6 +74,8 @@ def runs(
             raise InvalidInput(f"{name} must be at least two distinct positive numbers, got {list(values)}.")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    if any(after != 2 * before for before, after in zip(batch_sizes[:-1], batch_sizes[1:], strict=True)):
+        raise InvalidInput(f"batch_sizes must double from one to the next, got {list(batch_sizes)}.")
     if num_steps < 4 * log_every:
         raise InvalidInput(f"num_steps must be at least four times log_every, got {num_steps} and {log_every}.")
     size = {"hidden": hidden, "batch_size": batch_size, "num_steps": num_steps, "log_every": log_every}
@@ -88,34 +88,35 @@ def runs(
         for rate in learning_rates
     ]
     one = {"input_dim": min(input_dims), "teacher_hidden": min(teacher_widths)}
+    fine = size | {"log_every": max(1, num_steps // 100)}
     return {
         "sweep": [RandomFeatures(**point, **size, repeats=repeats, refresh_every=refresh_every) for point in grid],
         "setups": [
             RandomFeatures(**point, **size, repeats=0, definition=name)
             for name in OTHERS
             for point in grid
-            if point["teacher_hidden"] == min(teacher_widths)
+            if point["teacher_hidden"] == min(teacher_widths) and (name == "authors_code" or point["input_dim"] == min(input_dims))
         ],
         "descriptions": [
             Setup(name, min(input_dims), teacher, hidden, 1000, seed) for name in SETUPS for teacher in teacher_widths for seed in seeds
         ],
-        "plotted": [
-            RandomFeatures(ratio, width, PLOTTED_TEACHER, rate, seed, definition=name, **PLOTTED)
-            for name in ("figures", "authors_code")
-            for ratio in PLOTTED_RATIOS
-            for seed in seeds
-            for width in PLOTTED_INPUTS
-            for rate in PLOTTED_RATES
-        ],
         "drop": [
-            RandomFeatures(ratio, **one, learning_rate=max(learning_rates), seed=seed, **size, repeats=0, drop_at=at)
+            RandomFeatures(ratio, **one, learning_rate=max(learning_rates), seed=seed, **fine, repeats=0, drop_at=at)
             for ratio in drop_overparametrisations
             for seed in seeds
             for at in (0, num_steps // 2)
         ],
         "batches": [
             RandomFeatures(
-                1.0, **one, learning_rate=rate, seed=seed, hidden=hidden, batch_size=batch, num_steps=batch_steps, log_every=10, repeats=0
+                1.0,
+                **one,
+                learning_rate=rate,
+                seed=seed,
+                hidden=batch_hidden,
+                batch_size=batch,
+                num_steps=batch_steps,
+                log_every=10,
+                repeats=0,
             )
             for batch in batch_sizes
             for seed in seeds

@@ -26,7 +26,7 @@ def sweep(exact=None, *, taus=TAUS, definition="figures", estimators=("SG-B", "S
     exact = exact or trend
     defaults = {
         "loss": 0.3, "accuracy": 1.0, "example_square": 2.0, "gradient_square": 0.5, "exact": exact, "variance": exact, "normalised": 0.9,
-        "normalised_mean": 0.9, "guarded": 1.1, "two_pass": 1.1, "extreme_moment": 0.5, "extreme_noise": 1.0, "extreme_share": 0.02,
+        "normalised_mean": 0.9, "guarded": 1.1, "unguarded": 1.1, "extreme_moment": 0.5, "extreme_noise": 1.0, "extreme_share": 0.02,
     }  # fmt: skip
     for tau, width, teacher, rate, seed, step, name in product(taus, (5, 50), (5, 60), RATES, seeds, range(100, 1001, 100), estimators):
         row = {

@@ -15,7 +15,7 @@ from sgdscope.experiments.gradient_variance import random_features_evidence as e
 from sgdscope.experiments.gradient_variance import random_features_numbers as numbers
 from sgdscope.experiments.gradient_variance import random_features_tables as tables
 
-PEAKED = cases.sweep(two_pass=lambda row: 3.0 if row["step"] == 700 else 1.0, guarded=lambda row: 1 + row["input_dim"] / 1000)
+PEAKED = cases.sweep(unguarded=lambda row: 3.0 if row["step"] == 700 else 1.0, guarded=lambda row: 1 + row["input_dim"] / 1000)
 AGEING = PEAKED.assign(exact=PEAKED.exact * PEAKED.overparametrisation ** (PEAKED.estimator == "SVRG"))
 CLAIMS = {
     "gv-fig-4": lambda: evidence.variance(cases.sweep()),
@@ -132,7 +132,7 @@ def test_gradients_that_shrink():
 def test_minima():
     """At step 700 the ratio is 3 instead of 1: extreme coordinates have 60% of it instead of 2%, a second moment of 0.01, and all of the noise."""
     peak = lambda at, other: lambda row: at if row["step"] == 700 else other  # noqa: E731
-    table = cases.sweep(two_pass=peak(3.0, 1.0), guarded=peak(2.7, 1.0), extreme_moment=peak(0.01, 0.5), extreme_share=peak(0.6, 0.02))
+    table = cases.sweep(unguarded=peak(3.0, 1.0), guarded=peak(2.7, 1.0), extreme_moment=peak(0.01, 0.5), extreme_share=peak(0.6, 0.02))
     parts = evidence.minima(table).parts
     assert parts["near_zero"].value == pytest.approx(0.01) and parts["noise_remains"].value == pytest.approx(1)
     assert parts["only_there"].value == pytest.approx(np.log(0.01 / 0.5)) and parts["not_the_guard"].value == pytest.approx(0.9)

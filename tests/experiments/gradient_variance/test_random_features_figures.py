@@ -21,7 +21,7 @@ ALT = "Lines that say what a reader who cannot see them must know."
 
 def peaked():
     """With a largest ratio somewhere, and a plain trend of everything else."""
-    return cases.sweep(two_pass=lambda row: 2.0 if row["step"] == 700 else 1.0)
+    return cases.sweep(unguarded=lambda row: 2.0 if row["step"] == 700 else 1.0)
 
 
 DRAWINGS = {

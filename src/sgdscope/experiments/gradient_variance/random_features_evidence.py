@@ -173,7 +173,7 @@ def minima(table: pd.DataFrame) -> Evidence:
             "noise_remains": factor(at.groupby("seed").noise.mean()),
             "only_there": estimated(at.groupby("seed").moment.mean() - beside.groupby("seed").moment.mean()),
             "few_coordinates": Measurement(int((rise < 0.5).sum()), detail=f"of {len(rise)} seeds; share of the rise {rise.mean():.2f}"),
-            "not_the_guard": factor(np.log(at.guarded_max / at.two_pass_max).groupby(at.seed).mean()),
+            "not_the_guard": factor(np.log(at.guarded_max / at.unguarded_max).groupby(at.seed).mean()),
         },
         data=DATA,
     )

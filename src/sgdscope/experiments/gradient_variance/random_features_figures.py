@@ -164,7 +164,7 @@ def draw_factors(table: pd.DataFrame) -> Figure:
 def draw_extremes(table: pd.DataFrame) -> Figure:
     """Around the largest two-pass ratio of each run: the ratio with and without guard, second moment and noise of its extreme coordinates."""
     found = extremes(table)
-    panels = {"two_pass": "two-pass ratio", "extreme_moment": "second moment", "extreme_noise": "noise"}
+    panels = {"unguarded": "two-pass ratio", "extreme_moment": "second moment", "extreme_noise": "noise"}
     drawing, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH, 3.2), sharex=True)
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for (rate, colour), marker in zip(rate_colours(found[RATE]).items(), MARKERS, strict=False):
@@ -172,7 +172,7 @@ def draw_extremes(table: pd.DataFrame) -> Figure:
             logs = np.log(rows[column]).groupby(rows.offset)
             axis.plot(logs.mean().index, np.exp(logs.mean()), marker, ls="-", color=colour, lw=1.4, ms=4, label=f"{rate:g}")
             axis.fill_between(logs.mean().index, np.exp(logs.quantile(0.1)), np.exp(logs.quantile(0.9)), color=colour, alpha=0.12, lw=0)
-            if column == "two_pass":
+            if column == "unguarded":
                 guarded = np.exp(np.log(rows.guarded).groupby(rows.offset).mean())
                 axis.plot(guarded.index, guarded, ls=(0, (2, 2)), color=colour, lw=1.2)
         axis.set(title=title, yscale="log", xticks=[-2, -1, 0, 1, 2])
@@ -262,4 +262,4 @@ def summary_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def extreme_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Numbers behind the figure of the extreme coordinates."""
     found = extremes(table)
-    return found[[*RUN, "offset", "step", "two_pass", "guarded", "extreme_moment", "extreme_noise", "extreme_share"]]
+    return found[[*RUN, "offset", "step", "unguarded", "guarded", "extreme_moment", "extreme_noise", "extreme_share"]]

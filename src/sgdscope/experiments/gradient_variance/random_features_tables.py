@@ -98,10 +98,10 @@ def extremes(table: pd.DataFrame, offsets: Sequence[int] = (-2, -1, 0, 1, 2)) ->
     for _, run in of(table[table[TAU] < THRESHOLD]).sort_values("step").groupby(RUN):
         run = run.reset_index(drop=True)
         late = run[run.step > FIRST * run.num_steps]
-        at = int(late.two_pass.idxmax())
-        part = late.extreme_share * late.two_pass
-        rise = (part[at] - part.median()) / (late.two_pass[at] - late.two_pass.median())
-        ratio = {"rise": rise, "guarded_max": late.guarded.max(), "two_pass_max": late.two_pass[at]}
+        at = int(late.unguarded.idxmax())
+        part = late.extreme_share * late.unguarded
+        rise = (part[at] - part.median()) / (late.unguarded[at] - late.unguarded.median())
+        ratio = {"rise": rise, "guarded_max": late.guarded.max(), "unguarded_max": late.unguarded[at]}
         rows += [run.loc[at + k].to_dict() | ratio | {"offset": k} for k in offsets if at + k in run.index]
     return pd.DataFrame(rows)
 

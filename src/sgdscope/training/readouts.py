@@ -38,20 +38,23 @@ class Readouts:
             raise InvalidInput(f"features must be (G, N, p), labels (G, M, N), weights (G, M, p); {shapes} came.")
         if outputs not in (1, 2):
             raise InvalidInput(f"outputs must be 1 or 2, got {outputs!r}.")
-        if not (torch.isfinite(features).all() and torch.isfinite(weights).all()):
+        if not torch.isfinite(features.mean() + weights.mean()):  # one pass without a copy; NaN and infinite values stay
             raise InvalidInput("features and weights must be finite; NaN or infinite values came.")
-        self.features, self.weights = features, weights.double()
+        self.features, self.weights = features.contiguous(), weights.double().clone()
         self.labels = labels.to(features.dtype)
         self.outputs, self.weight_decay = outputs, weight_decay
-        self._group = torch.arange(len(features), device=features.device)[:, None]
+        self._first = torch.arange(len(features), device=features.device)[:, None] * features.shape[1]
 
     def step(self, index: Tensor, learning_rate: Tensor) -> None:
         """``w <- w - learning_rate (outputs * mean_b r_b phi_b + weight_decay w)`` on batches ``index`` (G, B), with rates (G, M)."""
-        rows = self.features[self._group, index].double()  # (G, B, p)
+        groups, _, size = self.features.shape
+        rows = self.features.view(-1, size).index_select(0, (index + self._first).view(-1)).view(groups, -1, size).double()  # (G, B, p)
         targets = self.labels.gather(2, index[:, None].expand(-1, self.labels.shape[1], -1))  # (G, M, B)
-        residual = torch.sigmoid(self.weights @ rows.mT) - targets
-        gradient = torch.baddbmm(self.weights, residual, rows, beta=self.weight_decay, alpha=self.outputs / index.shape[1])
-        self.weights = torch.addcmul(self.weights, gradient, learning_rate[:, :, None].double(), value=-1)
+        rates = learning_rate[:, :, None].double()
+        residual = (torch.sigmoid(torch.bmm(rows, self.weights.mT)).mT - targets) * (rates * (-self.outputs / index.shape[1]))
+        if self.weight_decay:
+            self.weights.mul_(1 - self.weight_decay * rates)
+        self.weights.baddbmm_(residual, rows)
 
     def logits(self) -> Tensor:
         """(G, M, N) of all examples, in the type of the features."""

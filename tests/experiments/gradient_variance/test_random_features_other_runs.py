@@ -15,9 +15,10 @@ from sgdscope.runs import run_of
 from sgdscope.runs.configuration import canonical
 
 SETTINGS = {
-    "hidden": 40, "overparametrisations": [1.0, 2.0], "input_dims": [5, 50], "teacher_widths": [5, 60], "learning_rates": [0.1, 0.01], "batch_size": 2,
-    "num_steps": 200, "log_every": 20, "repeats": 3, "refresh_every": 50, "seeds": [3, 4], "drop_overparametrisations": [0.5], "batch_hidden": 30,
-    "batch_sizes": [2, 4], "batch_rates": [0.1], "batch_steps": 60, "deep_dataset": "digits", "deep_rates": [0.3, 0.1], "deep_steps": 20,
+    "hidden": 40, "overparametrisations": [1.0, 2.0], "input_dims": [5, 50], "teacher_widths": [5, 60], "learning_rates": [0.1, 0.01],
+    "batch_size": 2, "num_steps": 200, "log_every": 20, "repeats": 3, "refresh_every": 50, "seeds": [3, 4],
+    "drop_overparametrisations": [0.5], "batch_hidden": 30, "batch_sizes": [2, 4], "batch_rates": [0.1], "batch_steps": 60,
+    "deep_dataset": "digits", "deep_rates": [0.3, 0.1], "deep_steps": 20,
 }  # fmt: skip
 DEEP = deep.DeepTraining("digits", 0.3, 100, hidden=(6,), num_examples=40, batch_size=8, num_steps=9, log_every=3)
 

@@ -51,7 +51,6 @@ from sgdscope.experiments.gradient_variance import (
     random_features_evidence,
     random_features_figures,
     random_features_numbers,
-    random_features_tables,
 )
 from sgdscope.figures import say, show
 from sgdscope.runs import collect
@@ -129,7 +128,7 @@ show(
     name="rf-variance",
     alt="Six panels of variance on a logarithmic axis against h_s over N. All lines fall to the right; those of larger rates fall further. Narrow and wide "
     "teachers run side by side. SVRG lies below the other three estimators, and SG-2B and GC a little below SG-B.",
-    numbers=random_features_figures.summary_numbers(sweep),
+    numbers=random_features_numbers.variance_table(sweep),
 )
 
 # %%
@@ -145,7 +144,7 @@ show(
     name="rf-factors",
     alt="Left, horizontal bars: learning rate and h_s over N together make up nearly all of the variation, teacher and input width next to nothing. Right, "
     "mean squares of gradients that fall with h_s over N at every rate, faster at larger rates.",
-    numbers=random_features_tables.shares(random_features_tables.of(random_features_tables.statistics(sweep))).reset_index(),
+    numbers=random_features_numbers.factor_table(sweep),
 )
 
 # %%
@@ -172,7 +171,7 @@ show(
     name="rf-setups",
     alt="Three panels of SG-B's variance against h_s over N, one line a learning rate, with the authors' plotted numbers as crosses. The crosses lie on the "
     "lines of unit features with two outputs, and up to ten times below those of the other two set-ups at large h_s over N.",
-    numbers=random_features_tables.plotted(sweep, others),
+    numbers=random_features_numbers.plotted_table(sweep, others),
 )
 
 # %% tags=["hide-input"]
@@ -211,7 +210,7 @@ show(
     name="rf-normalised",
     alt="Three panels against h_s over N with a dashed line at 1. The authors' form stays a little above 1 at the two smaller rates and falls below 1 at large h_s "
     "over N for the largest rate only; its maximum has long bars at the largest rate and small h_s over N. The ratio of totals stays below or at 1.",
-    numbers=random_features_tables.curves(random_features_tables.of(sweep), "guarded"),
+    numbers=random_features_numbers.normalised_table(sweep),
 )
 
 # %% tags=["hide-input"]
@@ -241,7 +240,7 @@ show(
     name="rf-extremes",
     alt="Three panels against the offset in log points from the maximum, one line a rate. The ratio peaks at 0. The second moment of the extreme coordinates is low "
     "throughout and lowest at 0, most of all at the largest rate; their noise is as large as that of the others.",
-    numbers=random_features_figures.extreme_numbers(sweep),
+    numbers=random_features_numbers.extreme_table(sweep),
 )
 
 # %% tags=["hide-input"]
@@ -272,7 +271,7 @@ show(
     name="rf-staleness",
     alt="Three panels, one a learning rate, of the variance ratio of SVRG to SG-B on a logarithmic axis against the snapshot's age. Nearly all lines rise with age "
     "and stay below the dashed line at 1.",
-    numbers=random_features_tables.staleness(sweep).groupby(["learning_rate", "overparametrisation", "age"]).log_ratio.mean().reset_index(),
+    numbers=random_features_numbers.staleness_table(sweep),
 )
 
 # %% tags=["hide-input"]
@@ -302,7 +301,7 @@ show(
     name="rf-batches",
     alt="Steps fall with batch size along the dashed line at first and level off; the average variance goes on falling, and the normalised variance falls from nearly 1 "
     "to well below one half where the steps level off.",
-    numbers=random_features_tables.steps_to_target(batches),
+    numbers=random_features_numbers.batch_table(batches),
 )
 
 # %% tags=["hide-input"]
@@ -332,7 +331,7 @@ show(
     name="rf-drop",
     alt="Rows of three panels over steps. With little over-parametrisation loss and variance fall together right after the drop while the run without it goes on "
     "jumping, and normalised variance rises towards 1. With more of it nothing happens to the loss.",
-    numbers=random_features_tables.around_drop(drop).reset_index(),
+    numbers=random_features_numbers.drop_table(drop),
 )
 
 # %% tags=["hide-input"]
@@ -368,7 +367,7 @@ judge(
 )
 
 # %% tags=["remove-cell", "nbval-check-output"]
-random_features_tables.of(random_features_tables.statistics(sweep)).groupby("learning_rate").log_mean.mean().round(2)
+random_features_numbers.check_table(sweep)
 
 # %% [markdown]
 # ## Deviations from the paper

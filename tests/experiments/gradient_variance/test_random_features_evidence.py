@@ -242,3 +242,8 @@ def test_sentences():
     assert numbers.batch_sizes(cases.batches())["at"] == 8 and numbers.batch_sizes(cases.batches())["first"] == 2
     found = numbers.svrg(cases.sweep())
     assert (found["young"], found["old"]) == (90, 390) and found["ratio_old"] == pytest.approx(0.7)
+
+
+def test_a_coordinate_that_falls_silent_has_a_second_moment_of_nearly_nothing():
+    found = evidence.minima(PEAKED.assign(extreme_moment=0.0)).parts
+    assert 0 < found["near_zero"].value < 1e-30

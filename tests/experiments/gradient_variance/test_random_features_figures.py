@@ -5,6 +5,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import random_features_cases as cases
 
 from sgdscope.experiments.gradient_variance import random_features_figures as figures
-from sgdscope.experiments.gradient_variance import random_features_tables as tables
+from sgdscope.experiments.gradient_variance import random_features_numbers as numbers
 from sgdscope.figures import PAGE_WIDTH, Missing, show
 from sgdscope.figures.style import CSS_NAMES
 
@@ -85,6 +86,24 @@ def test_many_values_of_over_parametrisation_are_thinned():
 
 
 def test_numbers_to_download():
-    assert len(figures.summary_numbers(cases.sweep())) == 2 * 3 * 4 * 3
-    found = figures.extreme_numbers(peaked())
-    assert set(found.offset) == {-2, -1, 0, 1, 2} and len(found) == 5 * len(tables.extremes(peaked(), offsets=(0,)))
+    assert len(numbers.variance_table(cases.sweep())) == 2 * 3 * 4 * 3
+    found = numbers.extreme_table(peaked())
+    assert set(found.offset) == {-2, -1, 0, 1, 2} and len(found) == 5 * 3 * 2 * 2 * 3 * 2
+    assert numbers.factor_table(cases.sweep()).factor.tolist()[:2] == ["learning rate", "h_s / N"]
+    assert set(numbers.normalised_table(cases.sweep()).form) == {"guarded", "normalised"}
+    assert len(numbers.staleness_table(cases.sweep())) == 3 * 3 * 4
+    assert len(numbers.batch_table(cases.batches())) == 4 * 3 and len(numbers.drop_table(cases.drop())) == 2 * 3
+    assert numbers.check_table(cases.sweep()).log_mean.tolist() == sorted(numbers.check_table(cases.sweep()).log_mean, reverse=True)
+
+
+def test_no_numbers_where_runs_are_missing():
+    lacking = cases.lacking(cases.sweep())
+    for function in (
+        numbers.variance_table,
+        numbers.factor_table,
+        numbers.normalised_table,
+        numbers.extreme_table,
+        numbers.staleness_table,
+    ):
+        assert function(lacking).empty
+    assert numbers.plotted_table(cases.sweep(), cases.lacking(cases.others())).empty and numbers.batch_table(pd.DataFrame()).empty

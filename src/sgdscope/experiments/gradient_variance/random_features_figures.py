@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from sgdscope.experiments.gradient_variance.random_features_group import ESTIMATORS
 from sgdscope.experiments.gradient_variance.random_features_tables import (
     RATE,
-    RUN,
     TAU,
     TEACHER,
     curves,
@@ -252,14 +251,3 @@ def draw_drop(table: pd.DataFrame) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=2)
     return drawing
-
-
-def summary_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers behind the first figure, one row a point."""
-    return curves(table)[["definition", "statistic", RATE, "estimator", TAU, "mean", "min", "max"]]
-
-
-def extreme_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers behind the figure of the extreme coordinates."""
-    found = extremes(table)
-    return found[[*RUN, "offset", "step", "unguarded", "guarded", "extreme_moment", "extreme_noise", "extreme_share"]]

@@ -1,6 +1,9 @@
-"""Numbers of the sentences on the random-features page; None where runs are missing."""
+"""Numbers of the random-features page: those of its sentences, None where runs are missing, and those behind its figures, then none."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,11 +16,13 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
     THRESHOLD,
     around_drop,
     crossing,
+    curves,
     extremes,
     gains,
     of,
     plotted,
     saturation,
+    shares,
     staleness,
     statistics,
     steps_to_target,
@@ -143,3 +148,67 @@ def drop(table: pd.DataFrame) -> Numbers:
         "loss_high": change(high, "log_loss"),
         "variance_high": change(high, "log_exact"),
     }
+
+
+def behind_a_figure(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """Make a function of collected tables give an empty table where any of their runs is missing."""
+
+    @functools.wraps(function)
+    def numbers(*tables: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame() if any(incomplete(table) for table in tables) else function(*tables)
+
+    return numbers
+
+
+@behind_a_figure
+def variance_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and range over seeds and widths, one row a rate, estimator, statistic and h_s / N."""
+    return curves(table).drop(columns="std")
+
+
+@behind_a_figure
+def factor_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the variance of log variance."""
+    return shares(of(statistics(table))).rename_axis("factor").reset_index()
+
+
+@behind_a_figure
+def plotted_table(sweep: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Ours and the authors' plotted numbers, where the sizes are theirs."""
+    return plotted(sweep, others)
+
+
+@behind_a_figure
+def normalised_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The authors' form and the ratio of totals of SG-B, one row a rate, statistic and h_s / N."""
+    return pd.concat([of(curves(table, name)).assign(form=name) for name in ("guarded", "normalised")])
+
+
+@behind_a_figure
+def extreme_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The extreme coordinates around each run's largest ratio."""
+    return extremes(table)[[*RUN, "offset", "step", "unguarded", "guarded", "extreme_moment", "extreme_noise", "extreme_share"]]
+
+
+@behind_a_figure
+def staleness_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean log of SVRG's variance over SG-B's by rate, h_s / N and age."""
+    return staleness(table).groupby([RATE, TAU, "age"]).log_ratio.mean().reset_index()
+
+
+@behind_a_figure
+def batch_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Steps and noise by batch size and seed."""
+    return steps_to_target(table)
+
+
+@behind_a_figure
+def drop_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Changes by the drop, by seed and h_s / N."""
+    return around_drop(table).reset_index()
+
+
+@behind_a_figure
+def check_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean log variance of SG-B by rate, for a comparison between two executions."""
+    return of(statistics(table)).groupby(RATE).log_mean.mean().round(2).reset_index()

@@ -85,6 +85,19 @@ def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
     return found | {"svrg_end": float(np.mean([values.iloc[-1] for values in ratios["svrg"]])), "guarded": float(at.sgd_guarded.median())}
 
 
+def noise_numbers(plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.DataFrame) -> dict[str, float] | None:
+    """Fluctuation of GC and of SG-2B, and GC's usual share, with plain, smoothed and redrawn labels."""
+    found = fluctuation_table(plain, smoothed, corrupted)
+    if found.empty:
+        return None
+    names = zip(("plain", "smoothed", "redrawn"), found.case.unique(), strict=True)
+    values = found.set_index(["case", "estimator"])
+    return {
+        f"{name}_{of}{what[0]}": float(values[what][of_case, shown])
+        for name, of_case in names for of, shown in (("gc", "GC"), ("noise", "SG-2B")) for what in ("fluctuation", "share")
+    }  # fmt: skip
+
+
 def rate_numbers(plain: pd.DataFrame, constant: pd.DataFrame) -> dict[str, float] | None:
     """Variance after a drop over that of the control, and of the smallest over the largest constant rate at equal loss."""
     if incomplete(plain) or incomplete(constant):

@@ -142,7 +142,7 @@ show(
 say(
     "Up to the first drop the variance of SG-B changes by a factor of {rise:.2f} (last quarter of the measurements over the first), its normalised variance by "
     "{normalised_rise:.2f}; at a drop the variance changes by a factor of {jump:.2f}. GC usually has {gc:.2f} times the variance of SG-B, at most {gc_largest:.2f} times. "
-    "SVRG goes up to {svrg_largest:.1f} times that of SG-B and ends at {svrg_end:.3f} times. The normalised variance reaches {largest_totals:.3f} as a "
+    "SVRG goes up to {svrg_largest:.1f} times that of SG-B and ends at {svrg_end:.2f} times, before its last update. The normalised variance reaches {largest_totals:.3f} as a "
     "ratio of totals; in the authors' form it is above 1 at {above:.0f} of {points:.0f} measurements, with a median of {guarded:.2f}.",
     cifar_numbers.estimator_numbers(plain),
 )

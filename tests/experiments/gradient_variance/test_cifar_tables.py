@@ -101,6 +101,8 @@ def test_numbers_for_sentences():
         said["rise"] == pytest.approx(np.exp(90 / 500)) and said["jump"] == pytest.approx(np.exp(0.46)) and said["gc"] == pytest.approx(0.7)
     )
     assert said["gc_largest"] == pytest.approx(0.7 * np.e) and said["above"] == 0 and said["points"] == 3 * len(cases.STEPS)
+    ending = pd.concat([cases.plain(), cases.plain().tail(1).assign(step=250, svrg_age=0, gc_age=0, svrg_average=0.0)], ignore_index=True)
+    assert said["svrg_end"] == pytest.approx(1) and numbers.estimator_numbers(ending)["svrg_end"] == pytest.approx(1)
     rates = numbers.rate_numbers(cases.plain(), cases.constant())
     assert rates["drop"] == pytest.approx(np.exp(0.4)) and rates["equal"] > 1 and (rates["low"], rates["high"]) == (0.01, 0.1)
     noise = numbers.noise_numbers(cases.plain(), cases.smoothed(), cases.corrupted())

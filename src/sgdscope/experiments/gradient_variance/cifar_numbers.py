@@ -78,7 +78,8 @@ def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
 
     found = {"rise": np.exp(mean(rise_to_drop)), "jump": np.exp(mean(jump)), "gc": np.exp(mean(lambda rows: median_ratio(rows, "gc")))}
     found |= {"normalised_rise": np.exp(mean(lambda rows: rise_to_drop(rows, "sgd_normalised")))}
-    ratios = {name: [curve(rows, name).ratio for _, rows in trajectories(table)] for name in ("gc", "svrg")}
+    curves = {name: [curve(rows, name) for _, rows in trajectories(table)] for name in ("gc", "svrg")}
+    ratios = {name: [found.ratio[found.age > 0] for found in curves[name]] for name in curves}  # not right after an update
     found |= {f"{name}_largest": float(max(values.max() for values in ratios[name])) for name in ratios}
     at = log_points(table)
     found |= {"largest_totals": float(at.sgd_normalised.max()), "above": int((at.sgd_guarded > 1).sum()), "points": len(at)}

@@ -135,6 +135,9 @@ show(
 judge("gv-fig-4", random_features_evidence.variance(sweep))
 
 # %% [markdown]
+# That a larger rate has less variance is no rule without exception: in the authors' own plot the rate 0.1 has more of it than 0.01 at $h_s/N$ = 0.1 and 0.5, where SGD keeps
+# bouncing at the larger rate; the card counts where that is certain here.
+#
 # What decides the variance? With every combination of rate, $h_s/N$, teacher and input width measured at every seed, its logarithm can be split
 # into the shares of these factors.
 

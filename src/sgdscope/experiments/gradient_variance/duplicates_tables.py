@@ -167,9 +167,9 @@ def curve_table(images: pd.DataFrame) -> pd.DataFrame:
 def prices(features: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     """What a step of GC costs and gains: one row a problem, geometric means over seeds and widths.
 
-    ``price``: gradients of an update for each gradient of the steps up to the next, ``(T + 1) N / (U K)``: one pass for the centres of the last
-    clusters and one for each of T assignments. ``gain``: SG-B's variance over GC's. At equal numbers of gradients a mini-batch would be ``1 + price`` times
-    larger, and so its variance smaller: GC pays where the gain is above that.
+    ``price``: gradients of an update for each gradient of the steps up to the next, ``(T + 1) N / (U K)``: one pass for the centres of the
+    last clusters and one for each of T assignments. ``gain``: SG-B's variance over GC's. For as many gradients a mini-batch could be
+    ``1 + price`` times larger, and its variance so much smaller: GC pays (``pays``) where the gain is above that.
     """
     if incomplete(features) or incomplete(images):
         return pd.DataFrame()

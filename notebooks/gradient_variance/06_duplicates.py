@@ -177,7 +177,7 @@ judge("gv-fig-8", duplicates_evidence.features(features))
 # matters here, because variance falls with the loss:
 
 # %% tags=["hide-input"]
-duplicates_tables.beside_authors(features).style.format(precision=2).format("{:.1e}", subset=lambda table: table.columns[2:]).hide()
+duplicates_tables.reference_table(features)
 
 # %% tags=["hide-input"]
 say(
@@ -305,8 +305,8 @@ clusters[["step", "order", "clusters", "pure", "mixed"]] if len(clusters) else c
 # * *Copies of 90% at h_s/N = 10* leave ten distinct points for ten clusters. They are drawn, and left out wherever a logarithm of GC's variance is taken. The authors' plot does not
 #   show GC there either.
 # * *Images at quick scale* are a stand-in: a perceptron on 2,000 images of FashionMNIST and 4,000 copies, in place of ResNet-8 on CIFAR-10 and 100,000. The share of copies and the number of copied
-#   images are the paper's. The settings were chosen at seeds 100 to 102, which are not judged, for the time that they take; LeNet on fewer images was tried as
-#   well, and its gain with augmented copies was larger.
+#   images are the paper's. The settings were chosen at seeds 100 to 102, which are not judged, for the time that they take. LeNet on fewer images was tried as
+#   well; there, too, augmented copies gave GC little that it does not have without copies.
 # * *Images at paper scale* are ResNet-8 on CIFAR-10 with the paper's rate, momentum, weight decay, batch and augmentation, as far as a CPU core goes: 5,000 images and 10,000 copies, 1,000 steps, one
 #   seed. The rules need three seeds, so the card says *not run* there until more are computed. CIFAR-100 is a command in the parameter file.
 # * *Fixed trajectories.* All estimators are measured along the same trajectory of plain SGD; the authors train once for each estimator.

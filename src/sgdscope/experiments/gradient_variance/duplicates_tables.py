@@ -109,6 +109,24 @@ def beside_authors(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def reference_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`beside_authors` for reading: a column an h_s / N, rows ours and the authors' of SG-B and GC at each share."""
+    made = beside_authors(table)
+    if made.empty:
+        return made
+    rows = {
+        (f"{100 * share:g}% copies", name, whose): of.set_index(TAU)[column].map(_short)
+        for share, of in made.groupby("share") for name in ("SG-B", "GC")
+        for whose, column in (("here", name), ("authors", f"{name}, authors"))
+    }  # fmt: skip
+    return pd.DataFrame(rows).T.rename_axis(columns="h_s / N").rename(columns="{:g}".format)
+
+
+def _short(value: float) -> str:
+    """Two digits: 4.1e-3."""
+    return "" if np.isnan(value) else f"{value:.1e}".replace("e-0", "e-")
+
+
 def _authors(share: float, tau: float) -> tuple[float, float] | None:
     """The authors' SG-B and GC."""
     if share not in AUTHORS or tau not in RATIOS:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sgdscope.claims import incomplete
 from sgdscope.experiments.gradient_variance.duplicates_tables import (
+    MILD,
     TAU,
     beside_authors,
     by_seed,
@@ -64,7 +65,7 @@ def plain_numbers(features: pd.DataFrame) -> Numbers:
         "worse": int((single.single < 0).sum()),
         "better": int((single.double > 0).sum()),
         "students": len(single),
-        "at_last": one.sgb_over_gc.iloc[-1],
+        "mild": float(np.exp(np.log(one[one[TAU].between(*MILD)].sg2b_over_gc).mean())),
         "last": one[TAU].iloc[-1],
         "last_each": int(num_examples(features[features[TAU] == one[TAU].iloc[-1]]).iloc[0] / features.batch_size.iloc[0]),
     }
@@ -89,6 +90,8 @@ def image_numbers(images: pd.DataFrame) -> Numbers:
     names = {(False, "none"): "plain", (True, "none"): "copied", (False, "crop_flip"): "augmented", (True, "crop_flip"): "both"}
     numbers = {name: float(np.exp(single.get(key, np.nan))) for key, name in names.items()}
     return numbers | {
+        "by_copies": numbers["copied"] / numbers["plain"],
+        "by_augmented_copies": numbers["both"] / numbers["augmented"],
         "both_double": float(np.exp(double.get((True, "crop_flip"), np.nan))),
         "percent": 100 * (1 - 1 / (images.training_size.max() / images.training_size.min())),
         "size": images.training_size.max(),
@@ -112,6 +115,8 @@ def cluster_numbers(clusters: pd.DataFrame) -> Numbers:
         "holding_shuffled": (other.pure + other.mixed).mean(),
         "pure": one.pure.mean(),
         "pure_shuffled": other.pure.mean(),
+        "together": 100 * one.together.mean(),
+        "together_shuffled": 100 * other.together.mean(),
         "left": 100 * geometric(one.gc_exact / one.sgd_exact),
         "left_shuffled": 100 * geometric(other.gc_exact / other.sgd_exact),
         "of_copies": 100 * (one.gc_mixed / one.gc_exact).mean(),

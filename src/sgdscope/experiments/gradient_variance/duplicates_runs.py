@@ -36,16 +36,18 @@ def split(gram: Tensor, rows: Tensor, partition: Tensor) -> dict[str, float]:
         partition: (N,) cluster of each example.
 
     Returns:
-        ``clusters`` that hold anything, ``pure`` and ``mixed`` ones of them, ``apart``, the share of the copied examples (all occurrences) in
-        pure clusters, and ``total`` and ``of_mixed``, traces of the covariance: ``N^-2 sum_k N_k sum_{i in k} |g_i - C_k|^2`` (Eq. 2)
-        over all and over the mixed clusters. Scale with the square of the loss.
+        ``clusters`` that hold anything, ``pure`` and ``mixed`` ones of them; ``apart``, the share of the copied examples (all occurrences) in
+        pure clusters; ``together``, the share in the cluster that holds most of their kind; and ``total`` and ``of_mixed``, traces of the
+        covariance: ``N^-2 sum_k N_k sum_{i in k} |g_i - C_k|^2`` (Eq. 2) over all and over the mixed clusters. These scale with the square of
+        the loss.
     """
     number = int(partition.max()) + 1
     counts = torch.zeros(number, len(gram), dtype=torch.float64, device=gram.device)
     counts.index_put_((partition.to(gram.device), rows.to(gram.device)), torch.ones((), dtype=torch.float64), accumulate=True)
     gram, sizes = gram.double(), counts.sum(1)
     terms = (sizes * (counts @ gram.diagonal()) - ((counts @ gram) * counts).sum(1)).clamp(min=0) / len(rows) ** 2
-    copied = counts[:, counts.sum(0) > 1].sum(1)
+    of_copied = counts[:, counts.sum(0) > 1]
+    copied = of_copied.sum(1)
     alone = (counts > 0).sum(1) == 1
     pure, mixed = (copied > 0) & alone, (copied > 0) & ~alone
     return {
@@ -53,6 +55,7 @@ def split(gram: Tensor, rows: Tensor, partition: Tensor) -> dict[str, float]:
         "pure": int(pure.sum()),
         "mixed": int(mixed.sum()),
         "apart": float(copied[pure].sum() / copied.sum()),
+        "together": float(of_copied.max(0).values.sum() / copied.sum()),
         "total": float(terms.sum()),
         "of_mixed": float(terms[mixed].sum()),
     }
@@ -63,7 +66,7 @@ def clusters(config: Clustered) -> Result:
     """Two rows an inspected step, with the copies at the end of the data (``order`` appended) and everywhere (shuffled).
 
     Running counts take the examples in their order, so that it can matter. Columns: ``step``, ``order``; ``clusters``,
-    ``pure``, ``mixed``, ``apart``, those of `split`; exact average variances ``sgd_exact`` (a mini-batch of B without replacement),
+    ``pure``, ``mixed``, ``apart``, ``together``, those of `split`; exact average variances ``sgd_exact`` (a mini-batch of B without replacement),
     ``gc_exact``, ``gc_mixed`` (the part of mixed clusters), and ``ideal_exact``: each copied example in a cluster of its own, the
     other examples in the K clusters less these, by as many steps with exact centres. ``distinct`` examples, ``training_size`` N. The
     trajectory is that of the `Trajectory` with the same fields; appended and inspected at its updates, so are the clusters.
@@ -93,7 +96,7 @@ def clusters(config: Clustered) -> Result:
         if snapshot.step in config.inspected:
             with measuring(snapshot.model):
                 found += _rows(config, snapshot, points, distinct)
-    columns = ["step", "order", "clusters", "pure", "mixed", "apart", "sgd_exact", "gc_exact", "gc_mixed", "ideal_exact"]
+    columns = ["step", "order", "clusters", "pure", "mixed", "apart", "together", "sgd_exact", "gc_exact", "gc_mixed", "ideal_exact"]
     table = pd.DataFrame(found, columns=columns).astype({"order": "str"}).assign(distinct=distinct, training_size=len(x))
     return Result(table, status="finished" if diverged is None else "diverged", diverged_at=diverged)
 

@@ -4,6 +4,7 @@ from sgdscope.estimators.clustering import GradientClustering
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.lloyd import partition_objective, weighted_lloyd
 from sgdscope.estimators.mini_batch import MiniBatch
+from sgdscope.estimators.network import NetworkCentres
 from sgdscope.estimators.partition import Clustering
 from sgdscope.estimators.readouts import ReadoutGradients
 from sgdscope.estimators.repeated import estimates
@@ -17,6 +18,7 @@ __all__ = [
     "GradientClustering",
     "GradientVariance",
     "MiniBatch",
+    "NetworkCentres",
     "ReadoutGradients",
     "Stratified",
     "estimates",

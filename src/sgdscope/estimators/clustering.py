@@ -56,7 +56,6 @@ class GradientClustering(Sampled):
     Attributes:
         clustering: what the last `refresh` found, with its objective by step; None before, and after `restore`.
         partition: (N,) the clusters as they are now, after updates as well; None before the first refresh.
-        partition: (N,) cluster of each example, or None.
 
     Raises:
         InvalidInput: numbers below 1, a share that is not above 0 and at most 1, K above N, a batch size that is not K, a rank or an

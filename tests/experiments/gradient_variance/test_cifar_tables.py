@@ -101,8 +101,16 @@ def test_numbers_for_sentences():
         said["rise"] == pytest.approx(np.exp(90 / 500)) and said["jump"] == pytest.approx(np.exp(0.46)) and said["gc"] == pytest.approx(0.7)
     )
     assert said["gc_largest"] == pytest.approx(0.7 * np.e) and said["above"] == 0 and said["points"] == 3 * len(cases.STEPS)
+    ending = pd.concat([cases.plain(), cases.plain().tail(1).assign(step=250, svrg_age=0, gc_age=0, svrg_average=0.0)], ignore_index=True)
+    assert said["svrg_end"] == pytest.approx(1) and numbers.estimator_numbers(ending)["svrg_end"] == pytest.approx(1)
     rates = numbers.rate_numbers(cases.plain(), cases.constant())
     assert rates["drop"] == pytest.approx(np.exp(0.4)) and rates["equal"] > 1 and (rates["low"], rates["high"]) == (0.01, 0.1)
+    noise = numbers.noise_numbers(cases.plain(), cases.smoothed(), cases.corrupted())
+    assert (
+        noise["plain_gcf"] == pytest.approx(1)
+        and noise["redrawn_gcs"] == pytest.approx(0.6)
+        and noise["smoothed_noisef"] == pytest.approx(0, abs=1e-9)
+    )
     inside = numbers.inside_numbers(cases.states())
     assert (
         inside["factor"] == pytest.approx(np.exp(0.7))
@@ -125,6 +133,12 @@ def test_tables_behind_figures():
 def test_nothing_is_said_where_runs_are_missing():
     table = cases.plain()
     table.attrs["sources"] = Sources(expected=3, missing=1)
-    assert numbers.estimator_numbers(table) is numbers.rate_numbers(table, table) is numbers.inside_numbers(table) is None
+    assert (
+        numbers.estimator_numbers(table)
+        is numbers.rate_numbers(table, table)
+        is numbers.inside_numbers(table)
+        is numbers.noise_numbers(table, table, table)
+        is None
+    )
     assert numbers.curve_numbers(table).empty and numbers.fluctuation_table(table).empty and numbers.variant_numbers(table).empty
     assert numbers.state_numbers(table).empty

@@ -131,6 +131,13 @@ def test_numbers_of_missing_runs(name):
     assert found is None or found.empty
 
 
+def test_columns():
+    assert list(evidence.columns(tables.cloud(), ["seed", "ratio"])) == ["seed", "ratio"]
+    table = pd.DataFrame()
+    table.attrs["sources"] = Sources(expected=9, missing=9)
+    assert evidence.columns(table, ["seed"]) is table
+
+
 def test_fewer_networks_are_no_number():
     """A page with the MLP alone renders; the parts that need more are not met."""
     found = {part.name: part.met for part in verdict("gv-tab-1", [tables.steps().query("network == 'mlp'")]).parts}

@@ -168,5 +168,5 @@ def draw_variants(plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.Dat
         )
     _events(axis, plain[plain.seed == first])
     axis.set(xlabel=LOG_STEPS, ylabel="average variance of SG-B", yscale="log")
-    axis.legend(ncols=2)
+    drawing.legend(*axis.get_legend_handles_labels(), ncols=5, loc="outside upper center")
     return drawing

@@ -78,11 +78,25 @@ def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
 
     found = {"rise": np.exp(mean(rise_to_drop)), "jump": np.exp(mean(jump)), "gc": np.exp(mean(lambda rows: median_ratio(rows, "gc")))}
     found |= {"normalised_rise": np.exp(mean(lambda rows: rise_to_drop(rows, "sgd_normalised")))}
-    ratios = {name: [curve(rows, name).ratio for _, rows in trajectories(table)] for name in ("gc", "svrg")}
+    curves = {name: [curve(rows, name) for _, rows in trajectories(table)] for name in ("gc", "svrg")}
+    ratios = {name: [found.ratio[found.age > 0] for found in curves[name]] for name in curves}  # not right after an update
     found |= {f"{name}_largest": float(max(values.max() for values in ratios[name])) for name in ratios}
     at = log_points(table)
     found |= {"largest_totals": float(at.sgd_normalised.max()), "above": int((at.sgd_guarded > 1).sum()), "points": len(at)}
     return found | {"svrg_end": float(np.mean([values.iloc[-1] for values in ratios["svrg"]])), "guarded": float(at.sgd_guarded.median())}
+
+
+def noise_numbers(plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.DataFrame) -> dict[str, float] | None:
+    """Fluctuation of GC and of SG-2B, and GC's usual share, with plain, smoothed and redrawn labels."""
+    found = fluctuation_table(plain, smoothed, corrupted)
+    if found.empty:
+        return None
+    names = zip(("plain", "smoothed", "redrawn"), found.case.unique(), strict=True)
+    values = found.set_index(["case", "estimator"])
+    return {
+        f"{name}_{of}{what[0]}": float(values[what][of_case, shown])
+        for name, of_case in names for of, shown in (("gc", "GC"), ("noise", "SG-2B")) for what in ("fluctuation", "share")
+    }  # fmt: skip
 
 
 def rate_numbers(plain: pd.DataFrame, constant: pd.DataFrame) -> dict[str, float] | None:

@@ -276,6 +276,11 @@ def uniform(table: pd.DataFrame) -> Evidence:
     return Evidence({"high": at(1000), "one": at(1), "two": at(2)}, data="uniform cubes")
 
 
+def columns(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Some columns; the table as it is where runs are missing."""
+    return table if incomplete(table) else table[names]
+
+
 def cost_numbers(steps: pd.DataFrame) -> pd.DataFrame:
     """Measured ratios to a forward and backward pass by network and part, with what the table's counts say: over three products a pass."""
     if incomplete(steps):

@@ -156,7 +156,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "With {few_percent:.0f}% copies SG-B has {least:.2f} times the variance of GC (geometric mean over {students:.0f} students in all), with {middle_percent:.0f}% {middle:.2f} times and with {many_percent:.0f}% {most:.1f} "
-    "times; without copies it is {none:.2f} times. The step from no copies to a tenth is hardly one; that to nine tenths is large. At {many_percent:.0f}% the gap does not shrink with over-parametrisation, it goes from {high_first:.1f} at "
+    "times; without copies it is {none:.2f} times. The step from no copies to a tenth is hardly one; that to nine tenths is large. Does over-parametrisation close the gap? At {many_percent:.0f}% it goes from {high_first:.1f} at "
     "$h_s/N$ = {high_tau_first:g} to {high_last:.1f} at {high_tau_last:g}. The ratios are on average {off:.2f} times those of the authors' plots (the worst of {compared:.0f} is off by a factor of {off_worst:.2f}).",
     duplicates_numbers.gap_numbers(features),
 )

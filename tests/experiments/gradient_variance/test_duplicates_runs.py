@@ -106,7 +106,7 @@ def test_four_trajectories_a_seed():
     assert [(c.duplicate_copies > 0, c.augment) for c in made["images"]] == [
         (True, "none"), (True, "crop_flip"), (False, "none"), (False, "crop_flip"),
     ]  # fmt: skip
-    assert made["clusters"][0].inspected == (1000,) and made["clusters"][0].duplicate_copies == 1000
+    assert made["clusters"][0].inspected == (1500,) and made["clusters"][0].duplicate_copies == 1000
     assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 5
 
 
@@ -118,7 +118,7 @@ def test_four_trajectories_a_seed():
         ({"overparametrisations": [1.0, 1.0]}, r"overparametrisations must be distinct positive numbers"),
         ({"seeds": [-1]}, r"seeds must be distinct and not negative"),
         ({"copies": 0}, r"there must be copies, of fewer images than there are clusters; 10 images, 0 copies and 128 clusters came"),
-        ({"inspected": [1001]}, r"inspected must be steps up to num_steps, 1000; got \[1001\]"),
+        ({"inspected": [1501]}, r"inspected must be steps up to num_steps, 1500; got \[1501\]"),
     ],
 )
 def test_refusals_of_the_page(changes, message):

@@ -90,7 +90,7 @@ def draw_gaps(table: pd.DataFrame) -> Figure:
         )
         axes[0].plot(rows[TAU], rows.authors, color=colour, ls=(0, (4, 3)), lw=1)
     axes[0].set(title="by share of copies", ylabel="variance of SG-B over that of GC")
-    axes[0].set_ylim(top=max(16, made.sgb_over_gc.max() * 1.3), bottom=min(0.8, made.sgb_over_gc.min() * 0.8))
+    axes[0].set_ylim(top=max(16, made.high.max() * 1.1, made.sgb_over_gc.max() * 1.3), bottom=min(0.8, made.sgb_over_gc.min() * 0.8))
     axes[0].legend(title="copies", ncols=4, loc="upper left", bbox_to_anchor=(0, -0.2), columnspacing=1, handlelength=1.4)
     _without_copies(axes[1], made[made.share == 0], found[found.share == 0])
     for axis in axes:

@@ -299,7 +299,7 @@ clusters[["step", "order", "clusters", "pure", "mixed"]] if len(clusters) else c
 # * *Set-up of the random features.* The paper's text and the authors' code disagree ({doc}`the page before <05_random_features>`). Here it is the set-up `figures`,
 #   unit features and two outputs, which agrees with the numbers in the authors' plots. Copies overwrite the last points and are then shuffled, because running counts
 #   depend on the order.
-# * *Quick scale.* Random features: the paper's width, batch, rate and clusters; six of nine values of $h_s/N$ (the largest sets are left out), the
+# * *Quick scale.* Random features: the paper's width, batch, rate and clusters; six of nine values of $h_s/N$ (0.1, the largest set, 1.5 and 2.5 are left out), the
 #   input width 100 only, 2,000 of 5,000 steps with five updates in both. At paper scale all of it is the paper's own, and the students without copies are those of the page before.
 # * *Copies of 90% at h_s/N = 10* leave ten distinct points for ten clusters. They are drawn, and left out wherever a logarithm of GC's variance is taken. The authors' plot does not
 #   show GC there either.

@@ -1,0 +1,152 @@
+"""Numbers of the sentences of gradient_variance/06_duplicates; None where runs are missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sgdscope.claims import incomplete
+from sgdscope.experiments.gradient_variance.duplicates_tables import (
+    MILD,
+    TAU,
+    beside_authors,
+    by_seed,
+    case_means,
+    gap_table,
+    gaps,
+    num_examples,
+    prices,
+)
+
+Numbers = dict[str, float] | None
+
+
+def gap_numbers(features: pd.DataFrame) -> Numbers:
+    """Gaps by share, their slope over h_s / N, and the agreement with the authors' plots."""
+    if incomplete(features):
+        return None
+    found, made = gaps(features), gap_table(features)
+    shares = sorted(found.share.unique())
+    gain = {share: float(np.exp(by_seed(found, share).mean())) for share in shares}
+    high = made[made.share == shares[-1]].set_index(TAU).sgb_over_gc
+    theirs = np.log(made.sgb_over_gc / made.authors).dropna()
+    numbers = {
+        "students": found.groupby([*found.columns.drop(["single", "double"])]).ngroups,
+        "none": gain[shares[0]],
+        "least": gain[shares[1]],
+        "most": gain[shares[-1]],
+        "few_percent": 100 * shares[1],
+        "many_percent": 100 * shares[-1],
+        "high_first": high.iloc[0],
+        "high_last": high.iloc[-1],
+        "high_tau_first": high.index[0],
+        "high_tau_last": high.index[-1],
+        "off": float(np.exp(theirs.mean())) if len(theirs) else np.nan,
+        "off_worst": float(np.exp(theirs.abs().max())) if len(theirs) else np.nan,
+        "compared": len(theirs),
+        "left_out": features.groupby([TAU, "share"]).ngroups - found.groupby([TAU, "share"]).ngroups,
+    }
+    numbers["middle"] = gain[shares[-2]]
+    numbers["middle_percent"] = 100 * shares[-2]
+    return numbers
+
+
+def plain_numbers(features: pd.DataFrame) -> Numbers:
+    """GC without copies: between SG-B and SG-2B."""
+    if incomplete(features):
+        return None
+    found, made = gaps(features), gap_table(features)
+    one, single = made[made.share == 0], found[found.share == 0]
+    return {
+        "low": one.sgb_over_gc.min(),
+        "high": one.sgb_over_gc.max(),
+        "double_low": one.sg2b_over_gc.min(),
+        "double_high": one.sg2b_over_gc.max(),
+        "worse": int((single.single < 0).sum()),
+        "better": int((single.double > 0).sum()),
+        "students": len(single),
+        "mild": float(np.exp(np.log(one[one[TAU].between(*MILD)].sg2b_over_gc).mean())),
+        "last": one[TAU].iloc[-1],
+        "last_each": int(num_examples(features[features[TAU] == one[TAU].iloc[-1]]).iloc[0] / features.batch_size.iloc[0]),
+    }
+
+
+def level_numbers(features: pd.DataFrame) -> Numbers:
+    """Our variances over the authors': geometric mean and worst."""
+    if incomplete(features):
+        return None
+    made = beside_authors(features)
+    if made.empty:
+        return {"off": np.nan, "worst": np.nan, "num_steps": features.num_steps.iloc[0]}
+    logs = pd.concat([np.log(made[name] / made[f"{name}, authors"]) for name in ("SG-B", "GC")]).dropna()
+    return {"off": np.exp(logs.mean()), "worst": np.exp(logs.abs().max()), "num_steps": features.num_steps.iloc[0]}
+
+
+def image_numbers(images: pd.DataFrame) -> Numbers:
+    """GC over SG-B by case, geometric means over log points and seeds, and over SG-2B with copies."""
+    if incomplete(images):
+        return None
+    single, double = case_means(images).mean(), case_means(images, "sgd2").mean()
+    names = {(False, "none"): "plain", (True, "none"): "copied", (False, "crop_flip"): "augmented", (True, "crop_flip"): "both"}
+    numbers = {name: float(np.exp(single.get(key, np.nan))) for key, name in names.items()}
+    return numbers | {
+        "by_copies": numbers["copied"] / numbers["plain"],
+        "by_augmented_copies": numbers["both"] / numbers["augmented"],
+        "both_double": float(np.exp(double.get((True, "crop_flip"), np.nan))),
+        "percent": 100 * (1 - 1 / (images.training_size.max() / images.training_size.min())),
+        "size": images.training_size.max(),
+    }
+
+
+def cluster_numbers(clusters: pd.DataFrame) -> Numbers:
+    """What is in the clusters with exact copies, means over seeds and inspected steps."""
+    if incomplete(clusters):
+        return None
+    by = dict(list(clusters.groupby("order")))
+    one, other = by["appended"], by["shuffled"]
+    geometric = lambda ratio: float(np.exp(np.log(ratio).mean()))  # noqa: E731
+    return {
+        "K": clusters.batch_size.iloc[0],
+        "used": one.clusters.mean(),
+        "originals": clusters.duplicate_originals.iloc[0],
+        "copies": clusters.duplicate_copies.iloc[0],
+        "others": clusters.distinct.iloc[0] - clusters.duplicate_originals.iloc[0],
+        "holding": (one.pure + one.mixed).mean(),
+        "holding_shuffled": (other.pure + other.mixed).mean(),
+        "pure": one.pure.mean(),
+        "pure_shuffled": other.pure.mean(),
+        "together": 100 * one.together.mean(),
+        "together_shuffled": 100 * other.together.mean(),
+        "left": 100 * geometric(one.gc_exact / one.sgd_exact),
+        "left_shuffled": 100 * geometric(other.gc_exact / other.sgd_exact),
+        "of_copies": 100 * (one.gc_mixed / one.gc_exact).mean(),
+        "of_copies_shuffled": 100 * (other.gc_mixed / other.gc_exact).mean(),
+        "ideal": 100 * geometric(one.ideal_exact / one.sgd_exact),
+        "over_ideal": geometric(one.gc_exact / one.ideal_exact),
+    }
+
+
+def price_numbers(features: pd.DataFrame, images: pd.DataFrame) -> Numbers:
+    """Where clustering pays."""
+    if incomplete(features) or incomplete(images):
+        return None
+    made = prices(features, images)
+    of_features, of_images = made[made.share.notna()], made[made.share.isna()]
+    first = images.iloc[0]
+    gain = of_images[of_images.problem == "images, with copies, not augmented"].gain.iloc[0]
+    size, passes = images.training_size.max(), first.gc_steps + 1
+    return {
+        "pays": int(of_features.pays.sum()),
+        "problems": len(of_features),
+        "image_pays": int(of_images.pays.sum()),
+        "images": len(of_images),
+        "price": of_images.price.max(),
+        "needed": 1 + of_images.price.max(),
+        "gain": gain,
+        "passes": passes,
+        "size": size,
+        "every": first.update_every,
+        "K": first.batch_size,
+        "least_every": passes * size / (first.batch_size * (gain - 1)),
+        "paper_price": 4 * 150_000 / (20_000 * 128),
+    }

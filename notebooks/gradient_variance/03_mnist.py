@@ -396,7 +396,7 @@ mnist_tables.half_numbers(main).round(4)
 #   number of steps and the problems compared were chosen at seeds 100 to 102, so that the loss goes below 0.005 and each problem takes a few seconds.
 # * Variances are unbiased, with $1/(R - 1)$ and one set of estimates; the authors' two-pass form stands beside them. Batches of an estimate are random subsets, independent of each other; the authors go
 #   through a shuffled pass.
-# * Clusters have rank-one centres, leave biases out and take the authors' running counts, brought up to date after 32 examples (theirs: 128). The page on clustering compares the rules. Empty clusters are all refilled.
+# * Clusters have rank-one centres, leave biases out and take the authors' running counts, brought up to date after 32 examples (theirs: 128). {doc}`The page on clustering <02_clustering>` compares the rules. Empty clusters are all refilled.
 # * The first measurement and update are at step 10, as in the code, later ones at multiples of their intervals. Curves are not smoothed.
 # * The paper's "speed of convergence" is not defined there; ours is steps to a relative loss, at the learning rate and batch size of each problem.
 # * At paper scale the main trajectories are the paper's, three seeds in place of one. The runs of the authors' protocol have 5,000 of its 50,000 steps. Runs that nobody has computed yet are missing there.

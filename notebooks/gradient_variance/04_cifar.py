@@ -43,7 +43,7 @@
 # F = \operatorname*{mean}_{\text{intervals}} \Bigl( \max_t \log r_t - \operatorname*{median}_t \log r_t \Bigr),
 # $$ (eq-cifar-fluctuation)
 #
-# over the measurements from one update to the next ({py:func}`~sgdscope.experiments.gradient_variance.cifar_tables.fluctuation`). It is 0 for a
+# over the measurements from one update to the next (`fluctuation` in `sgdscope.experiments.gradient_variance.cifar_tables`). It is 0 for a
 # constant share. SG-2B's share *is* constant, so what SG-2B shows is the noise of the measurement, and claims about GC are judged after subtracting it.
 #
 # ## Parameters
@@ -274,7 +274,7 @@ judge("gv-lr", cifar_evidence.learning_rates(plain, constant))
 #
 # ImageNet has a thousand classes, and GC finds nothing in its gradients. The set itself is too large for this book; `imagenet_resnet18` runs it where it is at
 # hand. Here a stand-in with a hundred classes takes its place: at the default settings a computed mixture of a hundred Gaussians in 256 dimensions
-# ({py:func}`~sgdscope.experiments.gradient_variance.mixture.gaussian_mixture`), so close to each other that they overlap.
+# (`gaussian_mixture` in `sgdscope.experiments.gradient_variance.mixture`), so close to each other that they overlap.
 
 # %%
 many = collect(runs["many"])

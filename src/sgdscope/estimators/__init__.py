@@ -4,7 +4,6 @@ from sgdscope.estimators.clustering import GradientClustering
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.lloyd import partition_objective, weighted_lloyd
 from sgdscope.estimators.mini_batch import MiniBatch
-from sgdscope.estimators.network import NetworkCentres
 from sgdscope.estimators.partition import Clustering
 from sgdscope.estimators.readouts import ReadoutGradients
 from sgdscope.estimators.repeated import estimates
@@ -18,7 +17,6 @@ __all__ = [
     "GradientClustering",
     "GradientVariance",
     "MiniBatch",
-    "NetworkCentres",
     "ReadoutGradients",
     "Stratified",
     "estimates",

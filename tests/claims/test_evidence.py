@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sgdscope.claims import Evidence, Measurement, estimate, evidence, paired
+from sgdscope.claims import Evidence, Measurement, estimate, estimated, evidence, named, paired
 from sgdscope.errors import InvalidInput
 from sgdscope.runs.collect import Sources
 
@@ -85,3 +85,15 @@ def test_evidence_of_missing_runs_is_not_computed(place):
     tables = {name: table(expected=2, missing=1 if name == place else 0) for name in ("first", "second", "third")}
     got = measure(**tables)
     assert got.not_run == "1 of 6 runs are missing" and got.parts == {} and len(got.sources) == 3
+
+
+def test_seeds_without_a_value_are_left_out_and_none_at_all_meets_no_bound():
+    assert estimated([1.0, math.nan, 3.0]) == estimate([1.0, 3.0])
+    nothing = estimated([math.nan, math.inf])
+    assert math.isnan(nothing.value) and nothing.seeds == 0 and nothing.interval is None and "nothing to measure" in nothing.detail
+    assert estimated([], "in no trajectory").detail == "in no trajectory"
+
+
+def test_stand_ins_carry_their_label():
+    assert named("mlp on digits", "mlp on mnist") == "mlp on digits (stand-in for mlp on mnist)"
+    assert named("mlp on mnist", "mlp on mnist") == "mlp on mnist"

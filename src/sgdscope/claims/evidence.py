@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,6 +60,17 @@ def estimate(values: Sequence[float], detail: str = "") -> Measurement:
         return Measurement(mean, None, int(array.size), detail)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
     return Measurement(mean, (mean - half, mean + half), int(array.size), detail)
+
+
+def estimated(values: Iterable[float], detail: str = "") -> Measurement:
+    """`estimate` over the seeds that have a finite value; where there is none, a number that meets no bound."""
+    found = [value for value in values if math.isfinite(value)]
+    return estimate(found, detail) if found else Measurement(math.nan, None, 0, detail or "nothing to measure at these settings")
+
+
+def named(ours: str, paper: str) -> str:
+    """What the data are called in evidence: with the label of a stand-in where they are not the paper's."""
+    return ours if ours == paper else f"{ours} (stand-in for {paper})"
 
 
 def paired(low: pd.Series, high: pd.Series, detail: str = "") -> Measurement:

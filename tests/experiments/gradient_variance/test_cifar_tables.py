@@ -92,7 +92,6 @@ def test_trajectories_without_measurements_are_left_out():
     assert [seed for (_, _, seed), _ in tables.trajectories(table)] == [0, 2]
     assert tables.per_seed(table, tables.rise_to_drop).index.tolist() == [0, 2]
     assert tables.trajectories(table[["seed", "learning_rate", "corrupt_share", "label_smoothing"]]) == []
-    assert np.isnan(tables.estimated(pd.Series(dtype=float)).value)
 
 
 def test_numbers_for_sentences():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims import Evidence, Measurement, estimate, evidence
+from sgdscope.claims import Evidence, Measurement, estimate, estimated, evidence, named
 from sgdscope.experiments.break_even.early_phase_tables import (
     WINDOW,
     before_point,
@@ -22,19 +22,12 @@ from sgdscope.experiments.break_even.early_phase_tables import (
     trajectories,
 )
 
-PAPER_PROBLEM = ("simple_cnn", "cifar10")
-
-
-def estimated(values: pd.Series, detail: str = "") -> Measurement:
-    """`estimate`, or a number that meets no bound where no trajectory gives one."""
-    return estimate(values.tolist(), detail) if len(values) else Measurement(float("nan"), None, 0, detail or "in no trajectory")
+PAPER_PROBLEM = "simple_cnn on cifar10"
 
 
 def data_of(table: pd.DataFrame) -> str:
     """Data and model, with the stand-in label where it is not the paper's SimpleCNN on CIFAR-10."""
-    pair = table.model.iloc[0], table.dataset.iloc[0]
-    title = " on ".join(pair)
-    return title if pair == PAPER_PROBLEM else f"{title} (stand-in for {' on '.join(PAPER_PROBLEM)})"
+    return named(f"{table.model.iloc[0]} on {table.dataset.iloc[0]}", PAPER_PROBLEM)
 
 
 @evidence

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims import Evidence, Measurement, evidence
+from sgdscope.claims import Evidence, Measurement, estimated, evidence, named
 from sgdscope.experiments.gradient_variance.cifar_tables import (
     NAMES,
     after_drop,
     case,
     distance,
     equal_losses,
-    estimated,
     fall_back,
     falls,
     fluctuation,
@@ -26,14 +25,12 @@ from sgdscope.experiments.gradient_variance.cifar_tables import (
     trajectories,
 )
 
-CIFAR, IMAGENET = ("resnet8", "cifar10"), ("resnet18", "imagenet")
+CIFAR, IMAGENET = "resnet8 on cifar10", "resnet18 on imagenet"
 
 
-def data_of(table: pd.DataFrame, paper: tuple[str, str] = CIFAR) -> str:
+def data_of(table: pd.DataFrame, paper: str = CIFAR) -> str:
     """Model and data, with the stand-in label where they are not the paper's."""
-    pair = table.model.iloc[0], table.dataset.iloc[0]
-    title = " on ".join(pair)
-    return title if pair == paper else f"{title} (stand-in for {' on '.join(paper)})"
+    return named(f"{table.model.iloc[0]} on {table.dataset.iloc[0]}", paper)
 
 
 def excess(table: pd.DataFrame, of: str | None = None, measure=fluctuation) -> pd.Series:

@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sgdscope.claims import Measurement, estimate
-
 NAMES = {"sgd": "SG-B", "sgd2": "SG-2B", "svrg": "SVRG", "gc": "GC"}
 WINDOW = 3  # log points on either side of a drop
 SEED_OF_DRAWS = "draws_seed"
@@ -177,8 +175,3 @@ def per_seed(table: pd.DataFrame, measure: Callable[[pd.DataFrame], float], *, o
     """Seed to the mean over trajectories (of one case) of a number of each; NaN ones are left out."""
     rows = [(seed, measure(rows)) for (name, _, seed), rows in trajectories(table) if of in (None, name)]
     return pd.DataFrame(rows, columns=["seed", "value"]).dropna().groupby("seed").value.mean()
-
-
-def estimated(values: pd.Series, detail: str = "") -> Measurement:
-    """`estimate`, or a number that meets no bound where no trajectory gives one."""
-    return estimate(values.tolist(), detail) if len(values) else Measurement(float("nan"), None, 0, detail or "in no trajectory")

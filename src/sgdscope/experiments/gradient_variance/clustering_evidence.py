@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims import Evidence, Measurement, estimate, evidence
+from sgdscope.claims import Evidence, Measurement, estimate, estimated, evidence
 from sgdscope.claims.evidence import incomplete
 from sgdscope.experiments.gradient_variance import clustering_counts as counts
 
@@ -27,11 +27,6 @@ def over_states(table: pd.DataFrame, column: str = "ratio") -> pd.Series:
 def data_of(table: pd.DataFrame) -> str:
     """Data set, networks and number of examples of a table of runs."""
     return f"{', '.join(sorted(set(table.dataset)))}, {', '.join(sorted(set(table.model)))}, {int(table.num_examples.iloc[0])} images"
-
-
-def _estimate(values: pd.Series, detail: str = "") -> Measurement:
-    """As `estimate`; not a number where a page with fewer networks has nothing to show."""
-    return estimate(values.tolist(), detail=detail) if len(values) else Measurement(float("nan"), None, 0, "none of these networks was run")
 
 
 def _largest(table: pd.DataFrame, column: str = "error") -> Measurement:
@@ -81,7 +76,7 @@ def whole(centres: pd.DataFrame) -> pd.DataFrame:
 def _difference(table: pd.DataFrame, column: str, first: str, second: str) -> Measurement:
     """Log of a column for one rule less that for another, mean over networks and states, by seed."""
     one, two = (over_states(table[table.rule == rule], column) for rule in (first, second))
-    return _estimate(one - two, detail=f"a factor of {np.exp((one - two).mean()):.3g}")
+    return estimated(one - two, detail=f"a factor of {np.exp((one - two).mean()):.3g}")
 
 
 @evidence
@@ -114,7 +109,7 @@ def _worst(steps: pd.DataFrame, part: str, value: Callable[[pd.Series], pd.Serie
     rows = steps[(steps.part == part) & (steps.network.isin(only) if only else True)]
     means = rows.groupby("network").ratio.mean()
     detail = ", ".join(f"{network} {ratio:.2f}" for network, ratio in means.items())
-    return _estimate(value(rows.ratio).groupby(rows.seed).max(), detail=f"over one forward and backward pass: {detail}")
+    return estimated(value(rows.ratio).groupby(rows.seed).max(), detail=f"over one forward and backward pass: {detail}")
 
 
 @lru_cache(maxsize=1)
@@ -143,8 +138,8 @@ def table_1(steps: pd.DataFrame) -> Evidence:
             "memory_mlp": Measurement(
                 memory["mlp"].mean() if "mlp" in memory else float("nan"), detail="centres and sums together, at the peak"
             ),
-            "memory_convolutions": _estimate(convolutions, detail=f"ratios {_listed(memory.mean())}"),
-            "subset": _estimate(np.log(part / full).groupby("seed").mean(), detail=f"a factor of {(part / full).mean():.2f}"),
+            "memory_convolutions": estimated(convolutions, detail=f"ratios {_listed(memory.mean())}"),
+            "subset": estimated(np.log(part / full).groupby("seed").mean(), detail=f"a factor of {(part / full).mean():.2f}"),
             "incremental": _worst(steps, "incremental", lambda ratio: np.log(ratio / EVERY * 10)),
         },
         data="random images",

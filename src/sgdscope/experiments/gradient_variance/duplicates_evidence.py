@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims import Evidence, Measurement, evidence
+from sgdscope.claims import Evidence, Measurement, estimated, evidence
 from sgdscope.experiments.gradient_variance.cifar_evidence import data_of
-from sgdscope.experiments.gradient_variance.cifar_tables import estimated
 from sgdscope.experiments.gradient_variance.duplicates_tables import MILD, at_each, by_seed, case_means, gaps, slopes
 
 

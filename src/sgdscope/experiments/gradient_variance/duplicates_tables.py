@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sgdscope.claims import Measurement, incomplete
-from sgdscope.experiments.gradient_variance.cifar_tables import estimated, log_points
+from sgdscope.claims import Measurement, estimated, incomplete
+from sgdscope.experiments.gradient_variance.cifar_tables import log_points
 from sgdscope.experiments.gradient_variance.random_features_tables import FIRST, TAU, THEIR_FACTOR
 
 STUDENT = ["share", TAU, "input_dim", "teacher_hidden", "seed"]

@@ -39,10 +39,10 @@ def data_of(table: pd.DataFrame) -> str:
 
 def by_seed(table: pd.DataFrame, measure: Callable[[pd.DataFrame], float], detail: str = "") -> Measurement:
     """`estimate` of a number of each seed's rows; no bound is met where one is not finite."""
-    return estimated([measure(rows) for _, rows in table.groupby("seed")], detail)
+    return unless_diverged([measure(rows) for _, rows in table.groupby("seed")], detail)
 
 
-def estimated(values: Sequence[float], detail: str = "") -> Measurement:
+def unless_diverged(values: Sequence[float], detail: str = "") -> Measurement:
     """`estimate`, or a number that meets no bound where one is not finite, as in a run that diverged."""
     values = list(values)
     return estimate(values, detail) if np.isfinite(values).all() else Measurement(float("nan"), None, len(values), "not finite in some run")
@@ -111,7 +111,7 @@ def falls_to_nothing(table: pd.DataFrame) -> Evidence:
             "falls": by_seed(plain, lambda rows: float(stats.spearmanr(rows.step, rows.variance)[0])),
             "throughout": Measurement(int(rises.to_numpy().sum()), detail=f"of {rises.size}" + (f": {where}" if where else "")),
             "numerically_zero": by_seed(plain, lambda rows: float(part_of(rows.variance, 0.9, 1).mean())),
-            "loss": estimated(end.train_loss),
+            "loss": unless_diverged(end.train_loss),
             "gc": by_seed(
                 np.log(gap).rename("log").reset_index(), lambda rows: float(rows.log.mean()), f"ratio {np.exp(np.log(gap).mean()):.2f}"
             ),
@@ -187,7 +187,7 @@ def two_protocols(main: pd.DataFrame, authors: pd.DataFrame) -> Evidence:
     pairs = [f"{NAMES[a]} and {NAMES[b]}" for a, b in flipped(both)]
     return Evidence(
         {
-            "runs_apart": estimated(losses_apart(authors)),
+            "runs_apart": unless_diverged(losses_apart(authors)),
             "conclusions": Measurement(len(pairs), detail=", ".join(pairs) or "all six pairs in the same order"),
         },
         data=data_of(authors),
@@ -201,7 +201,7 @@ def convergence(table: pd.DataFrame) -> Evidence:
     means = ", ".join(f"{name.replace('_', ' ')} {found[name].mean():.2f}" for name in found)
     return Evidence(
         {
-            "related": estimated(found.normalised, f"mean correlations: {means}"),
+            "related": unless_diverged(found.normalised, f"mean correlations: {means}"),
             "better": paired(found.normalised, found.variance),
             "better_authors_form": paired(found.authors_form, found.variance),
         },

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from sgdscope.claims import Evidence, Measurement, estimate, evidence
+from sgdscope.claims import Evidence, Measurement, estimated, evidence
 from sgdscope.experiments.gradient_variance.random_features_tables import (
     FIRST,
     RATE,
@@ -34,12 +34,6 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
 
 DATA = "random features: normal inputs, random teachers"
 NOTHING = Measurement(float("nan"), None, 0, "nothing to measure at these settings")
-
-
-def estimated(values: Iterable[float], detail: str = "") -> Measurement:
-    """`estimate` over seeds, or a number that meets no bound where there are none."""
-    found = [value for value in values if np.isfinite(value)]
-    return estimate(found, detail) if found else NOTHING
 
 
 def factor(logs: Iterable[float], detail: str = "") -> Measurement:

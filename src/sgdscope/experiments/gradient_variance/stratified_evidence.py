@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sgdscope.claims import Evidence, Measurement, estimate, evidence
+from sgdscope.claims import Evidence, Measurement, estimated, evidence
 from sgdscope.estimators import partition_objective, weighted_lloyd
 from sgdscope.experiments.gradient_variance.stratified_tables import (
     RARE,
@@ -26,12 +26,6 @@ def data_of(table: pd.DataFrame) -> str:
     names = ", ".join(dict.fromkeys(table.model))
     data = table.dataset.iloc[0]
     return f"{names} on {data}" if data == "mnist" else f"{names} on {data} (stand-in for mnist)"
-
-
-def estimated(values: pd.Series, detail: str = "") -> Measurement:
-    """`estimate`, or a number that meets no bound where no seed gives one."""
-    values = values.dropna()
-    return estimate(values.tolist(), detail) if len(values) else Measurement(float("nan"), None, 0, detail or "at no seed")
 
 
 @evidence

@@ -54,7 +54,8 @@
 #
 # ## Parameters
 #
-# The enumerations have sizes of their own, small ones. What stands here decides the data, the real networks and the points in the plane.
+# The enumerations have sizes of their own, small ones. What stands here decides the data, the real networks and the points in the plane. At the
+# default settings FashionMNIST stands in for MNIST.
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
@@ -130,7 +131,7 @@ limits = collect(runs["limits"])
 judge("gv-limits", stratified_evidence.limits(limits))
 
 # %% [markdown]
-# ## What the proof needs
+# ## The proof needs independent draws, not independent data
 #
 # The variance of a sum is the sum of the variances only if the covariances vanish. The paper's proof says that they do "since we assume the training
 # set is sampled i.i.d.". But the training set is fixed; what is random is the draw. {numref}`fig-strat-draws` keeps the two apart. Where all sets use one and
@@ -152,7 +153,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "On i.i.d. data, draws with one number for all groups have on average {one_number:.2f} times the variance of the formula. With the order of every second group "
-    "reversed it is {opposite_way:.2f} times: such *antithetic* draws can beat independent ones.",
+    "reversed it is {opposite_way:.2f} times (geometric means): such *antithetic* draws can beat independent ones.",
     stratified_sentences.sentences(draws=draws),
 )
 
@@ -184,7 +185,7 @@ show(
     alt="Two panels over the number of copies, two to eight, on logarithmic axes. Left: uniform sampling with all copies falls below the line at one, "
     "one kept and rescaled rises above it, and Eq. 1 falls far below. Right: N squared times V stays at one for copies alone, rises for copies with one other "
     "example, and V itself falls.",
-    numbers=copies,
+    numbers=stratified_tables.duplicate_numbers(copies, copies_apart),
 )
 
 # %% tags=["hide-input"]
@@ -214,7 +215,7 @@ say(
 )
 
 # %% [markdown]
-# ## The weights make large groups tight
+# ## The weights make large groups tight, but the printed steps do not get there
 #
 # That {eq}`eq-strat-objective` is $N^2$ times the variance can be read off. What is less clear is what the factor $N_k$ does. On sets of nine gradients all
 # 3,025 partitions into three groups can be tried, so that no algorithm stands between us and the optimum:
@@ -244,7 +245,7 @@ show(
     name="strat-shapes",
     alt="Scatter of variance within a cluster against its size, logarithmic, one column for each rule and one row for each network. With running counts the points "
     "fall along a narrow band from small and scattered to large and tight. With previous sizes most clusters have few sizes and a large variance. Plain k-means gives a wide cloud.",
-    numbers=stratified_tables.cluster_summary(clusters),
+    numbers=stratified_tables.shape_numbers(clusters),
 )
 
 # %% mystnb={"figure": {"name": "fig-strat-variances", "caption": "Variance of the stratified estimate over that of K independent draws, along training, for clusters by three rules. Lines: geometric means over seeds; marks: seeds. Below the dashed line stratified sampling gains."}} tags=["hide-input"]
@@ -259,8 +260,8 @@ show(
 # %% tags=["hide-input"]
 say(
     "With running counts the estimate has {variance_running:.2f} times the variance of independent draws (geometric mean over networks, stages and K), with plain k-means {variance_none:.2f} and with the paper's previous sizes "
-    "{variance_previous:.2f} times. The paper's own rule is worse than plain k-means in {worse_previous:.0f} of {compared:.0f} cases, and worse than no clusters at all in {worse_than_random:.0f}. It is unstable: a small group looks cheap to all, so that at some "
-    "assignment {emptied_previous:.0f} of {most_clusters:.0f} groups were empty, and had to be refilled. At the last stage size and variance have a rank correlation of {correlation_last_running:+.2f} with running counts, {correlation_last_none:+.2f} without weights, "
+    "{variance_previous:.2f} times. The paper's own rule is worse than plain k-means in {worse_previous:.0f} of {compared:.0f} cases, and worse than no clusters at all in {worse_than_random:.0f}. It is unstable: a small group looks cheap to all, so that at its worst "
+    "assignment {emptied_previous:.0f} of {most_clusters:.0f} groups were empty (mean over clusterings), and had to be refilled. At the last stage size and variance have a rank correlation of {correlation_last_running:+.2f} with running counts, {correlation_last_none:+.2f} without weights, "
     "{correlation_last_previous:+.2f} with previous sizes.",
     stratified_sentences.sentences(clusters=clusters),
 )
@@ -269,8 +270,8 @@ say(
 judge("gv-eq-2", stratified_evidence.weighted_clustering(partitions, optima, clusters))
 
 # %% [markdown]
-# So the objective is right and its optimum does what the paper says, and the steps of {eq}`eq-strat-steps` as printed do not get there. (The page on
-# gradient clustering takes up the two kinds of sizes.)
+# So the objective is right and its optimum does what the paper says, and the steps of {eq}`eq-strat-steps` as printed do not get there.
+# {doc}`The page on gradient clustering <02_clustering>` takes up the two kinds of sizes.
 #
 # ## A step may go uphill
 #
@@ -308,7 +309,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "Of {steps_previous:.0f} steps with the paper's sizes {rises_previous:.0f}% raise the objective; without refills most runs end in a single cluster. With running counts it is {rises_running:.0f}% of {steps_running:.0f}, most of them by little.",
+    "Over all networks, stages and $K$, {rises_previous:.0f}% of {steps_previous:.0f} steps with the paper's sizes raise the objective; without refills most runs end in a single cluster. With running counts it is {rises_running:.0f}% of {steps_running:.0f}, most of them by little.",
     stratified_sentences.sentences(objective=objective),
 )
 
@@ -321,11 +322,11 @@ judge(
 )
 
 # %% [markdown]
-# ## Two classes in one cluster, if the origin lies between them
+# ## Two classes share a cluster, mostly where the origin lies between them
 #
 # The paper's first figure has two classes of points in the plane and a linear classifier in the middle of training. We draw points as the authors' code does (class means 5 N(0, 1),
-# a random 2 x 2 factor of scale 1.5 for each class) and keep sets that a line separates. The gradient of a point $x$ is $\pm(p - y)\,(x, 1)$: it points along $x$,
-# with a sign that depends on the class. So two points of opposite class have similar gradients if they lie on *opposite sides of the origin*, and that is far apart.
+# a random 2 x 2 factor of scale 1.5 for each class) and keep sets that a line separates. The gradient of a point $x$ is $(p - y)\,(x, 1)$ for the weights and bias of one
+# logit and the opposite for the other: it points along $x$, with a sign that depends on the class. So two points of opposite class have similar gradients if they lie on *opposite sides of the origin*, and that is far apart.
 # {numref}`fig-strat-plane` shows one such set, {numref}`fig-strat-pairs` the distances.
 
 # %%
@@ -344,13 +345,13 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "The figure shows set {shown_set:.0f} of seed {shown_seed:.0f}: the first one that has such a cluster at every stage. That had to be said, because not all sets have one: after the start it is there in {both_paper:.0f} of "
+    "The figure shows set {shown_set:.0f} of seed {shown_seed:.0f}: the first one that has such a cluster at every stage after the start. Not all sets have one: it is there in {both_paper:.0f} of "
     "{pictures_paper:.0f} pictures with full-batch descent and in {both_authors_code:.0f} of {pictures_authors_code:.0f} with the authors' batches of 10. Where the class means lie on opposite sides of the origin it is {both_opposite:.0f} "
     "of {opposite:.0f}, elsewhere {both_same:.0f} of {same:.0f}. ({rejected:.0f} sets were not separable and were replaced.)",
     stratified_sentences.sentences(pictures=pictures, shown=shown),
 )
 
-# %% mystnb={"figure": {"name": "fig-strat-pairs", "caption": "Distance between gradients against distance in the plane. Left: pairs of points of the set above at the last stage; orange: pairs of opposite class in the cluster of both. Right: medians over such pairs relative to all pairs, one mark for each picture after the start that has such a cluster (full batch)."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-strat-pairs", "caption": "Distance between gradients against distance in the plane. Left: pairs of points of the set above at the last stage; orange: pairs of opposite class in the cluster of both. Right: medians over pairs of opposite class in the cluster of both relative to medians over all pairs, one mark for each picture after the start that has such a cluster (full batch)."}} tags=["hide-input"]
 show(
     stratified_figures.draw_pairs(stratified_tables.pair_numbers(shown), pictures),
     name="strat-pairs",
@@ -361,7 +362,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "In such clusters pairs of opposite class are {far:.2f} times as far apart in the plane as any two points, and their gradients {near:.2f} times (medians over pictures). Point sets differ a lot: by seed, the geometric mean of the ratio for gradients is {near_low:.2f} to {near_high:.2f}, and three seeds make a wide interval.",
+    "In such clusters pairs of opposite class are {far:.2f} times as far apart in the plane as any two points, and their gradients {near:.2f} times (medians over pictures). Point sets differ a lot: by seed, the geometric mean of the ratio for gradients is {near_low:.2f} to {near_high:.2f}, so that the interval over three seeds is wide, and may reach 1.",
     stratified_sentences.sentences(pictures=pictures),
 )
 

@@ -47,13 +47,14 @@
 #
 # which is exact where the two are uncorrelated within the cluster; a truncated singular value decomposition of the mean is the least-squares alternative. Its Table 1 says
 # that U always costs less than one back-propagation, A less if $K < \min(I, O)$ for a layer with $I$ inputs and $O$ outputs, both together at most
-# twice one back-propagation, and memory as much as $K$ more samples. Updates by mini-batches and leaving layers out shall make it cheaper still. "10-100 clusters provide significant
+# twice one back-propagation, and memory as much as $K$ more samples. Updates by mini-batches and leaving layers out are said to make it cheaper still. "10-100 clusters provide significant
 # variance reduction", and on uniformly distributed gradients clustering is as good as a mini-batch. In code:
 # {py:class}`~sgdscope.estimators.GradientClustering`, with its method `update` for mini-batches.
 #
 # ## Parameters
 #
-# Networks are trained on images for some steps; then gradients are taken of a class-balanced part. Times are measured on images at random.
+# Networks are trained on images for some steps; then gradients are taken of a class-balanced part. At the default settings FashionMNIST stands in
+# for the paper's images. Times are measured on random numbers in the shape of images.
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
@@ -135,7 +136,7 @@ show(
     name="centres",
     alt="Left: errors of the centres on a logarithmic axis fall from the mean update to the decomposition of rank one, two and four; those of "
     "convolutions lie well above those of linear layers. Right: the variance of the estimators hardly differs between the rules.",
-    numbers=clustering_evidence.centre_numbers(centres),
+    numbers=clustering_evidence.columns(centres, ["model", "train_steps", "seed", "rule", "layer", "error", "ratio", "exact_ratio"]),
 )
 
 # %% tags=["hide-input"]
@@ -166,10 +167,10 @@ judge(
 )
 
 # %% [markdown]
-# ## What it costs
+# ## Little for an MLP, one to two passes for a ResNet
 #
 # Three networks: the paper's MLP with 128 samples and 128 clusters, ResNet8 and ResNet18 without batch normalisation on 32 x 32 images with
-# as many samples as one core bears, 32 clusters. A and U are timed alone, on factors that lie ready; an *iteration* does both in one pass through the
+# as many samples as one core can take in the time of a page, 32 clusters. A and U are timed alone, on factors that lie ready; an *iteration* does both in one pass through the
 # network, which is included; an *incremental* update is an iteration on a batch that moves the centres instead of making new ones; the *subset* leaves out the
 # layers at full image size (for the MLP, the first layer). All calls of a row are made in turns in one process, and only ratios to a forward and backward pass of the
 # same samples are used. Other work on the machine still shows: the grey lines in {numref}`fig-costs` go from the smallest to the largest seed.
@@ -215,7 +216,7 @@ say(
 judge("gv-tab-1", clustering_evidence.table_1(steps))
 
 # %% [markdown]
-# ### The table by its own counts
+# ### By its own counts the table is too kind to the assignment
 #
 # {py:mod}`!sgdscope.experiments.gradient_variance.clustering_counts` has the table's formulas. Counted with them, A needs fewer multiplications than
 # back-propagation, $K (I + O) < I O$, below $K = IO/(I+O)$, which is between half of $\min(I, O)$ and all of it. The same bound replaces $\min(I, O)$ for
@@ -243,14 +244,14 @@ show(
     clustering_figures.draw_sizes(gaussian, real),
     name="sizes",
     alt="Left: with fixed sizes one or a few clusters are left everywhere, with the other rules nearly all. Right: fixed sizes lie at or above "
-    "the line of the mini-batch by up to a factor of sixteen; on networks the finer count lies below it everywhere and the authors' nearly everywhere, on "
+    "the line of the mini-batch by up to a factor of sixteen; on networks the finer count lies below it everywhere and the authors' on all but the untrained MLP, on "
     "Gaussian vectors only the finer count reaches it.",
     numbers=clustering_evidence.size_numbers(gaussian, real),
 )
 
 # %% tags=["hide-input"]
 say(
-    "With fixed sizes {gaussian_fixed:.1f} clusters of the Gaussian vectors are in use at the end and {real_fixed:.1f} on the networks in the mean, and the variance is "
+    "With fixed sizes {gaussian_fixed:.1f} of {clusters:.0f} clusters are in use at the end on Gaussian vectors and {real_fixed:.1f} on the networks (means), and on the networks the variance is "
     "{real_fixed_ratio:.1f} times that of a mini-batch; refilling at every step brings this to {real_refilled:.2f}. Running counts leave {real_128:.2f} (batches of 128) and "
     "{real_32:.2f} (of 32), plain k-means {real_none:.2f}. On Gaussian vectors there is nothing to find, and clusters of unequal size do harm: "
     "{gaussian_128:.2f} with batches of 128, {gaussian_none:.2f} with k-means, against {gaussian_32:.2f} with batches of 32.",
@@ -261,10 +262,10 @@ say(
 judge("gv-err-sizes", clustering_evidence.sizes(gaussian, real))
 
 # %% [markdown]
-# So the count within the pass is not a detail of the implementation: it is what makes the method work. Its batch is a hidden setting. With as few images as here
-# the first 128 are assigned without any weight.
+# So the count within the pass is not a detail of the implementation: it is what makes the method work. Its batch is a hidden setting. The first batch of a pass is assigned without any weight,
+# and 128 images are a large part of as few as here.
 #
-# ## Ten to a hundred clusters
+# ## Ten to a hundred clusters reduce the variance
 #
 # How much is "significant"? We said before the runs: a fifth less variance than a mini-batch of $K$, at the upper end of the interval. Clusters are
 # fresh here, found at the parameters and on the examples where the variance is measured; how long they last is a question for the pages on training.
@@ -285,7 +286,7 @@ show(
 judge("gv-k-range", clustering_evidence.k_range(by_clusters))
 
 # %% [markdown]
-# ## A uniform cloud
+# ## A uniform cloud has no clusters only in many dimensions
 #
 # The paper expects nothing of clustering where gradients are distributed uniformly. That depends on the dimension. On a line, $K$ clusters are $K$ pieces, each
 # with $1/K^2$ of the variance. In many dimensions all distances are nearly alike, and a cluster is no tighter than the whole.
@@ -305,7 +306,7 @@ show(
 judge("gv-uniform", clustering_evidence.uniform(cloud))
 
 # %% [markdown]
-# The statement holds in the dimensions of a network and not as it stands. What counts is the number of directions in which the gradients spread, not that of
+# The statement holds in as many dimensions as a network has, and not as it stands. What counts is the number of directions in which the gradients spread, not that of
 # the parameters.
 #
 # ## Deviations from the paper

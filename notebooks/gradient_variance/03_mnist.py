@@ -48,6 +48,9 @@
 # $$ (eq-mnist-guarded)
 #
 # ## Parameters
+#
+# At the default settings scikit-learn's digits stand in for MNIST on the main trajectories, and problems on digits and FashionMNIST for those that the
+# paper compares.
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
@@ -130,7 +133,7 @@ judge("gv-tab-2", mnist_evidence.hyperparameters())
 # How over-parametrised are these networks? The paper divides the number of parameters by the number of training images.
 
 # %%
-mnist_tables.overparametrisation().round(1)
+mnist_tables.counted_networks()
 
 # %%
 judge("gv-overparam", mnist_evidence.counted())
@@ -140,7 +143,7 @@ judge("gv-overparam", mnist_evidence.counted())
 # prints for it, and augmentation cannot be the reason, for more images make the quotient smaller. A quotient of 3 would be a network of 150,000 parameters, between
 # ResNet8 and ResNet14.
 #
-# ## The variance of four estimators on one trajectory
+# ## The variance falls by orders of magnitude
 #
 # Training is plain SGD. At a measurement each estimator draws its $R$ estimates from a random stream of its own
 # ({py:class}`~sgdscope.probes.EstimatorVariance`), so that none changes the trajectory or the numbers of another. SVRG's snapshot and the clusters are
@@ -152,7 +155,7 @@ followed = collect(runs["main"])
 main = mnist_tables.present(followed)
 
 # %% tags=["hide-input"]
-say("{found:.0f} of {expected:.0f} trajectories are there.", mnist_tables.presence(followed))
+say("{found:.0f} of {expected:.0f} trajectories have been computed.", mnist_tables.presence(followed))
 
 # %% mystnb={"figure": {"name": "fig-mnist-variances", "caption": "Left: average variance of four estimators along one trajectory of SGD (the paper's Fig. 3a). Thin lines: seeds, thick: their geometric mean; at an update of SVRG and GC the value just before it. Open marks: GC right after its updates; SVRG is exactly zero there. Right: training loss. Dashed: the paper's bounds."}} tags=["hide-input"]
 show(
@@ -174,32 +177,32 @@ say(
 judge("gv-fig-3a", mnist_evidence.falls_to_nothing(followed))
 
 # %% [markdown]
-# The card is about all of the paper's statement, so it has many parts; three of them are the subject of sections below: the normalised variance, strong growth, and what
-# holds right after an update. One reading aid: a variance per coordinate has the unit of a squared gradient, so a bound such as $10^{-8}$ means something for one network, batch size and
-# loss only.
+# The card takes the paper's statement apart. That the variance falls is one thing; that it does so throughout, and to numerically zero, that GC lies below SG-2B at every
+# step, and that the normalised variance falls are others, and sections below take up the last. A variance per coordinate has the unit of a squared gradient, so
+# a bound such as $10^{-8}$ means something for one network, batch size and loss only; on a stand-in it says little.
 #
 # ## Twice the batch is half the variance
 #
-# Two independent halves have half the variance, whatever the gradients are. Drawn without replacement it is a little less than half:
+# The mean of two independent batches has half the variance of one, whatever the gradients are. Drawn without replacement it is a little less than half:
 #
 # $$
 # \frac{\mathbb{V}[\text{SG-2B}]}{\mathbb{V}[\text{SG-B}]} = \frac{1/2B - 1/N}{1/B - 1/N} .
 # $$ (eq-mnist-half)
 #
-# There is nothing in this that training could change; what can be seen in {numref}`fig-mnist-half` is how well $R$ estimates determine a variance. Late in training a few images carry
-# nearly all of it, and its estimate scatters.
+# There is nothing in this that training could change; what can be seen in {numref}`fig-mnist-half` is how well $R$ estimates determine a variance.
 
-# %% mystnb={"figure": {"name": "fig-mnist-half", "caption": "Variance of SG-2B over that of SG-B along training. Dots: single measurements of all seeds; line: their geometric mean. The lower dashed line is the formula without replacement."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-mnist-half", "caption": "Variance of SG-2B over that of SG-B along training. Dots: single measurements of all seeds; line: their geometric mean. Dashed: the formula without replacement, and 1, where nothing is gained."}} tags=["hide-input"]
 show(
     mnist_figures.draw_half(main),
     name="mnist-half",
-    alt="Dots scatter around a horizontal dashed line just below one half over all of training; none reaches the line at one.",
+    alt="Dots scatter around a horizontal dashed line just below one half over all of training; nearly all of them stay below the line at one.",
     numbers=mnist_tables.half_numbers(main),
 )
 
 # %% tags=["hide-input"]
 say(
-    "The mean ratio is {mean:.3f}, the formula gives {formula:.3f}; single measurements lie between {low:.2f} and {high:.2f}.",
+    "The mean ratio is {mean:.3f}, the formula gives {formula:.3f}; single measurements lie between {low:.2f} and {high:.2f}, {above:.0f} of {count:.0f} at 1 or more. Such a one is the scatter of "
+    "two estimated variances, and no exception to the formula.",
     mnist_tables.half_said(main),
 )
 
@@ -207,13 +210,13 @@ say(
 judge("gv-fig-3-half", mnist_evidence.half(followed))
 
 # %% [markdown]
-# ## Normalised variance, with and without a guard
+# ## The guard ties the normalised variance to the size of the gradients
 #
-# The ratio of totals says which part of the squared length of an estimate is noise. The paper's statistic is {eq}`eq-mnist-guarded`. Its $10^{-7}$ keeps the quotient finite
+# The ratio of totals says which part of the squared length of an estimate is noise. Behind the paper's figure is {eq}`eq-mnist-guarded`. Its $10^{-7}$ keeps the quotient finite
 # where a coordinate is silent, but it is compared with squared gradients, so it acts more the smaller these get: the statistic falls when the gradients get
 # smaller, at whatever ratio of signal to noise. Multiplying all gradients of a snapshot by one number shows it ({numref}`fig-mnist-normalised`, right): nothing about the problem changes.
 
-# %% mystnb={"figure": {"name": "fig-mnist-normalised", "caption": "Normalised variance of SG-B (the paper's Fig. 3d). Left: ratio of totals, and the authors' form with its guard. Right: the authors' form if all gradients of each snapshot are rescaled so that their average variance is 5.8e-7, 1.2e-7 and 1.5e-8. Dashed: 1."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-mnist-normalised", "caption": "Normalised variance of SG-B (the paper's Fig. 3d). Left: ratio of totals, and the authors' form with its guard. Right: the authors' form if all gradients of each snapshot are rescaled so that their average variance is 5.8, 1.2 and 0.15 times $10^{-7}$. Dashed: 1."}} tags=["hide-input"]
 show(
     mnist_figures.draw_normalised(main),
     name="mnist-normalised",
@@ -225,7 +228,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "From the first to the last measurements the ratio of totals goes from {totals_first:.2f} to {totals_last:.2f} and the authors' form from {guarded_first:.2f} to "
-    "{guarded_last:.2f}. Where the ratio of totals does not fall, the gradient vanishes at least as fast as its noise.",
+    "{guarded_last:.2f}; the curve in the paper's Fig. 3d falls from about 0.9 to 0.6. Where the ratio of totals does not fall, the gradient vanishes at least as fast as its noise.",
     mnist_tables.said(main),
 )
 
@@ -237,9 +240,9 @@ judge("gv-err-eps", mnist_evidence.guard(followed, noise))
 # Without the guard the authors' form is useless on such a network: a coordinate that is nearly silent in the second set of estimates and was not in the first
 # contributes an enormous quotient. With it, a fall of the curve can be a fall of the gradients.
 #
-# The second set has another consequence. With $V$ and $\mathbb{E}[g^2]$ from the same estimates, $V \le \mathbb{E}[g^2]$, so the ratio as printed cannot exceed 1, and noise is as strong as the
+# The second set has another consequence. With $V$ (over $1/R$) and $\mathbb{E}[g^2]$ from the same estimates, $V \le \mathbb{E}[g^2]$, so the ratio as printed cannot exceed 1, and noise is as strong as the
 # signal at one half. With the mean of one set and the squares of another, pure noise gives $1 + 1/(R - 2)$: 1.125 for $R$ = 10 and 1.021 for $R$ = 50. Here are independent Gaussian
-# numbers in place of estimates, with no signal or with a mean of one standard deviation.
+# numbers in place of estimates, with no signal or with a mean of one standard deviation. The last column has the guard; the numbers of one row are a thousandth of the others.
 
 # %%
 mnist_tables.noise_numbers(noise).round(4)
@@ -248,7 +251,7 @@ mnist_tables.noise_numbers(noise).round(4)
 judge("gv-err-above-1", mnist_evidence.above_one(noise, followed))
 
 # %% [markdown]
-# ## Strong growth
+# ## Strong growth: a bound, but not a small one
 #
 # If $\max_i \lVert g_i \rVert \le c \lVert g \rVert$ with one $c$ along all of training, the variance must vanish with the gradient. So the ratio of the two lengths must stay bounded while the loss
 # goes to zero ({py:class}`~sgdscope.probes.StrongGrowth`, all training images).
@@ -269,7 +272,7 @@ say(
 )
 
 # %% [markdown]
-# ## Right after an update
+# ## Fresh clusters can be worse than none
 #
 # SVRG at its own snapshot is the full gradient plus a difference of equal terms, so its variance is zero. For GC the paper says that it "should always" have at most the variance of SG-B. That
 # would be so for the best clusters, but the algorithm need not find them. We try it on constructed gradients, where variances are exact: if there is nothing to cluster, unequal sizes cost more than
@@ -289,8 +292,8 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "Along training GC has {gc_mean:.2f} times the variance of SG-B right after its updates, {gc:.2f} at worst; SVRG {svrg:.0e} times. On constructed gradients clusters just found have up to "
-    "{worst:.2f} times.",
+    "Along training GC has {gc_mean:.2f} times the variance of SG-B right after its updates, {gc:.2f} at worst; SVRG has none but rounding ({svrg:.0e} times). On constructed gradients clusters just found have up to "
+    "{worst:.2f} times the variance of SG-B.",
     mnist_tables.fresh_said(main, constructed),
 )
 
@@ -318,7 +321,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "In the authors' protocol the training losses of the four runs differ by a factor of {loss:.2f} on average; the mean variance of an estimator changes by a factor of {factor:.2f} at most between the protocols, "
+    "In the authors' protocol the largest of the four training losses is {loss:.2f} times the smallest on average; the mean variance of an estimator changes by a factor of {factor:.2f} at most between the protocols, "
     "and {flipped:.0f} of six pairs change their order.",
     mnist_tables.protocol_said(main, own),
 )
@@ -382,7 +385,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "On the first problem the loss ends at {sgd:.3f} with SG-B, {sgd2:.3f} with SG-2B, {svrg:.3f} with SVRG and {gc:.3f} with GC, after {sgd_gradients:,.0f}, {sgd2_gradients:,.0f}, "
-    "{svrg_gradients:,.0f} and {gc_gradients:,.0f} gradients. Whether less variance is worth its price can be read off the right panels.",
+    "{svrg_gradients:,.0f} and {gc_gradients:,.0f} gradients. A step with less variance costs more; the right panels show what is left of the gain at equal cost.",
     mnist_tables.training_said(used),
 )
 

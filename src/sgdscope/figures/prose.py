@@ -33,9 +33,12 @@ def say(template: str, numbers: Mapping[str, float] | None) -> Sentence:
 
 
 class _Number(float):
-    """A float that reads well: a true minus sign, and words where it is not finite."""
+    """A float that reads well: a true minus sign, powers of ten as such, and words where it is not finite."""
 
     def __format__(self, spec: str) -> str:
         if not math.isfinite(self):
             return "no finite number" if math.isnan(self) else "infinity" if self > 0 else "minus infinity"
-        return float.__format__(self, spec).replace("-", "−")
+        digits, _, power = float.__format__(self, spec).partition("e")
+        if power:
+            return rf"${digits} \times 10^{{{int(power)}}}$"
+        return digits.replace("-", "−")

@@ -56,9 +56,9 @@ def copies():
 def apart():
     return pd.DataFrame(
         [
-            {**NETWORK, "seed": seed, "num_copies": number, "term": 0.0, "scaled_ratio": 1.0, "variance_ratio": (6 / (6 + number)) ** 2}
-            | {"expected_ratio": (6 / (6 + number)) ** 2, "mingled_ratio": 1.5}
-            for seed, number in product(SEEDS, (1, 3))
+            {**NETWORK, "seed": seed, "example": example, "num_copies": number, "term": 0.0, "scaled_ratio": 1.0}
+            | {"variance_ratio": (6 / (6 + number)) ** 2, "expected_ratio": (6 / (6 + number)) ** 2, "mingled_ratio": 1.5}
+            for seed, example, number in product(SEEDS, (0, 1), (1, 3))
         ]
     )
 

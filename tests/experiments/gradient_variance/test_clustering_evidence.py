@@ -143,3 +143,9 @@ def test_fewer_networks_are_no_number():
     found = {part.name: part.met for part in verdict("gv-tab-1", [tables.steps().query("network == 'mlp'")]).parts}
     assert not found["subset"] and not found["memory_convolutions"] and found["u_time"]
     assert verdict("gv-err-conv-update", [tables.centres().query("model == 'mlp'")]).parts[1].met is False
+
+
+def test_data_that_are_not_the_papers_are_labelled():
+    ours = evidence.k_range(tables.by_clusters().assign(dataset="fashion_mnist_small")).data
+    assert " on fashion_mnist_small (stand-in for the paper's images), " in ours
+    assert "stand-in" not in evidence.k_range(tables.by_clusters().assign(dataset="cifar10")).data

@@ -58,3 +58,10 @@ def test_curves_begin_where_there_is_something_stale():
     lines = {line.get_label(): line for line in axis.get_lines()}
     assert lines["SG-B"].get_xdata()[0] == 10 and lines["SVRG"].get_xdata()[0] == 100
     assert lines["GC, just updated"].get_xdata().tolist() == [10, 400, 800]
+
+
+def test_labels_of_logarithmic_axes_are_short():
+    axes = mnist_figures.draw_protocols(cases.main(), cases.authors()).axes
+    assert not axes[0].xaxis.get_minorticklocs().size
+    shown = [mnist_figures._power(value) for value in (0.02, 1, 3e-6, 1e-8)]
+    assert shown == ["0.02", "1", r"$3 \times 10^{-6}$", "$10^{-8}$"]

@@ -185,6 +185,27 @@ def test_parameters_over_training_images():
     assert met("gv-overparam", mnist_evidence.counted())[1] == {"resnet8"}
 
 
+def test_tables_of_the_page_have_names_for_their_rows():
+    plain = mnist_tables.settings(Trajectory(0, batch_size=64))
+    assert plain.loc["batch size (B, K)"].tolist() == ["128", "64"] and plain.loc["batch norm"].tolist() == ["no", "no"]
+    assert plain.loc["num steps (T)"].tolist() == ["50,000", "50,000"] and "drops" not in plain.index
+    dropping = mnist_tables.settings(Trajectory(0, drops=(5,)))
+    assert dropping.loc["drops"].tolist() == ["()", "(5,)"] and "drop factor" in dropping.index
+    counted = mnist_tables.counted_networks()
+    assert (
+        counted.loc["mlp"].tolist() == ["1,863,690", "60,000", 31.1, 31]
+        and counted.columns.name == "network"
+        and counted.index.name is None
+    )
+    noise = mnist_tables.noise_numbers(cases.noise())
+    assert len(noise) == noise.index.nunique() and {"noise, R = 10", "noise, R = 50"} <= set(noise.index)
+
+
+def test_data_that_are_not_the_papers_are_labelled():
+    assert "digits (stand-in)" in mnist_evidence.convergence(cases.problems()).data
+    assert "stand-in" not in mnist_evidence.convergence(cases.problems().assign(dataset="cifar10")).data
+
+
 def test_present_keeps_what_is_there():
     table = cases.main(seeds=(0,))
     table.attrs["sources"] = Sources(expected=3, missing=2)

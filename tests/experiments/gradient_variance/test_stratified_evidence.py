@@ -135,7 +135,16 @@ def test_sentences():
     )  # fmt: skip
     assert (numbers["rises_previous"], numbers["steps_previous"]) == (pytest.approx(200 / 3), 18)
     assert (numbers["both_paper"], numbers["pictures_paper"], numbers["rejected"], numbers["shown_set"]) == (6, 6, 3, 1)
-    assert numbers["one_number"] == pytest.approx(2.02) and numbers["worse_than_random"] == 0
+    same = cases.draws()[lambda draws: draws.independent_data & (draws.way == "one number for all")]
+    assert numbers["one_number"] == pytest.approx(np.exp(np.log(same.variance / same.formula).mean()))
+    assert numbers["worse_than_random"] == 0
+
+
+def test_numbers_are_those_of_the_pictures():
+    shapes = tables.shape_numbers(cases.clusters())
+    assert (shapes["size"] > 1).all() and shapes.step.unique().tolist() == [cases.clusters().step.max()] and shapes.K.nunique() == 1
+    both = tables.duplicate_numbers(cases.copies(), cases.apart())
+    assert {"kept", "mingled_ratio"} <= set(both) and len(both) == len(cases.copies())
 
 
 def lacking(table):
@@ -155,6 +164,7 @@ def test_missing_runs_are_said():
         tables.plane_numbers,
         tables.variance_table,
         tables.objective_numbers,
+        tables.shape_numbers,
     ):
         empty = lacking(pd.DataFrame(columns=["seed"]))
         assert derived(empty) is empty

@@ -15,6 +15,7 @@ from sgdscope.experiments.gradient_variance import clustering_counts as counts
 BOUND = 0.8
 """What counts as significantly less variance: a fifth. Stated before the runs."""
 
+PAPER_DATA = {"mnist", "cifar10", "cifar100", "imagenet"}
 EVERY = 20  # training steps between two incremental updates
 SMALLEST, LARGEST = "mean update", "SVD, rank 4"
 
@@ -25,8 +26,10 @@ def over_states(table: pd.DataFrame, column: str = "ratio") -> pd.Series:
 
 
 def data_of(table: pd.DataFrame) -> str:
-    """Data set, networks and number of examples of a table of runs."""
-    return f"{', '.join(sorted(set(table.dataset)))}, {', '.join(sorted(set(table.model)))}, {int(table.num_examples.iloc[0])} images"
+    """Networks, data with the label of a stand-in where they are none of the paper's, and number of examples of a table of runs."""
+    data = ", ".join(sorted(set(table.dataset)))
+    data = data if set(table.dataset) <= PAPER_DATA else f"{data} (stand-in for the paper's images)"
+    return f"{', '.join(sorted(set(table.model)))} on {data}, {int(table.num_examples.iloc[0])} images"
 
 
 def _largest(table: pd.DataFrame, column: str = "error") -> Measurement:
@@ -266,7 +269,9 @@ def uniform(table: pd.DataFrame) -> Evidence:
     """gv-uniform: ratio in 1, 2 and 1,000 dimensions."""
 
     def at(dimension: int) -> Measurement:
-        return estimate(table[table.dimension == dimension].ratio.tolist(), detail=f"{dimension} dimensions")
+        return estimate(
+            table[table.dimension == dimension].ratio.tolist(), detail="one dimension" if dimension == 1 else f"{dimension:,} dimensions"
+        )
 
     return Evidence({"high": at(1000), "one": at(1), "two": at(2)}, data="uniform cubes")
 
@@ -359,6 +364,7 @@ def size_summary(gaussian: pd.DataFrame, real: pd.DataFrame) -> dict[str, float]
         return None
     g, r = gaussian.groupby("rule")[["used", "ratio", "evenness"]].mean(), real.groupby("rule")[["used", "ratio", "refilled"]].mean()
     return {
+        "clusters": gaussian.num_clusters.iloc[0],
         "gaussian_fixed": g.used["fixed"],
         "gaussian_128": g.ratio["running, 128"],
         "gaussian_32": g.ratio["running, 32"],

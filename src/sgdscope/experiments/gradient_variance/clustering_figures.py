@@ -50,7 +50,7 @@ def draw_costs(steps: pd.DataFrame) -> Figure:
     for axis, name in zip(axes[0], found, strict=True):
         rows = table[table.network == name].set_index("part").reindex(PARTS)
         at = np.arange(len(PARTS))[::-1]
-        axis.barh(at, rows.ratio, height=0.6, color=SERIES[0], label="measured")
+        axis.barh(at, rows.ratio, height=0.6, color=SERIES[0], lw=0, label="measured")
         axis.hlines(at, rows.smallest, rows.largest, color=MUTED, lw=2.5)
         axis.plot(rows.counted, at, "D", color=SERIES[1], ms=6, mec="none", label="counted by Table 1", zorder=4)
         reference(axis, x=2)
@@ -94,8 +94,8 @@ def draw_range(table: pd.DataFrame) -> Figure:
             mean = np.exp(np.log(of.ratio).groupby(of.K).mean())
             axis.plot(mean.index, mean, MARKERS[i % len(MARKERS)] + "-", color=SERIES[i], label=state)
         axis.set(xscale="log", yscale="log", xlabel="clusters K", title=f"{centres.capitalize()} centres")
-        reference(axis, y=1, says="SG-K", end="left")
-        reference(axis, y=0.5, says="SG-2K", end="left")
+        reference(axis, y=1, says="SG-K")
+        reference(axis, y=0.5, says="SG-2K")
         axis.xaxis.set_major_locator(FixedLocator(sorted(set(table.K))))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_locator(NullLocator())

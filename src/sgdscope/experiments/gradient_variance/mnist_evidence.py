@@ -30,6 +30,8 @@ from sgdscope.experiments.gradient_variance.table_2 import TABLE_2, differences
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
 from sgdscope.models import build
 
+PAPER_DATA = {"mnist", "cifar10", "imagenet"}  # of the paper's Fig. 3
+
 
 def data_of(table: pd.DataFrame) -> str:
     """Model and data, with the stand-in label where it is not the paper's MLP on MNIST."""
@@ -194,6 +196,11 @@ def two_protocols(main: pd.DataFrame, authors: pd.DataFrame) -> Evidence:
     )
 
 
+def _data_sets(names: pd.Series) -> str:
+    """Data sets by name, those that are not the paper's with the label of a stand-in."""
+    return ", ".join(name if name in PAPER_DATA else f"{name} (stand-in)" for name in names.unique())
+
+
 @evidence
 def convergence(table: pd.DataFrame) -> Evidence:
     """gv-normalised: rank correlation of the steps to a fixed loss reduction with both statistics."""
@@ -205,7 +212,7 @@ def convergence(table: pd.DataFrame) -> Evidence:
             "better": paired(found.normalised, found.variance),
             "better_authors_form": paired(found.authors_form, found.variance),
         },
-        data=f"{table.groupby(['dataset', 'model', 'learning_rate', 'corrupt_share']).ngroups} problems: {', '.join(table.dataset.unique())}",
+        data=f"{table.groupby(['dataset', 'model', 'learning_rate', 'corrupt_share']).ngroups} problems on {_data_sets(table.dataset)}",
     )
 
 

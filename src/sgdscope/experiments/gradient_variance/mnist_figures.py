@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from sgdscope.experiments.gradient_variance.mnist_tables import (
     NAMES,
@@ -36,6 +37,23 @@ def _lines(axis: Axes, rows: pd.DataFrame, column: str, colour: str, label: str,
     axis.plot(mean.index, mean, color=colour, label=label, marker=marker, ms=4, markevery=max(len(mean) // 8, 1))
 
 
+def _power(value: float) -> str:
+    """A number as it is typeset: plain from 0.001 to 1000, else with a power of ten."""
+    if 1e-3 <= value <= 1e3:
+        return f"{value:g}"
+    digits, power = f"{value:.1e}".split("e")
+    digits = digits.removesuffix(".0")
+    return rf"$10^{{{int(power)}}}$" if digits == "1" else rf"${digits} \times 10^{{{int(power)}}}$"
+
+
+def _ticks(axis: Axis, *digits: float) -> None:
+    """Labels of a logarithmic axis at these digits of each decade."""
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
 @figure
 def draw_variances(table: pd.DataFrame) -> Figure:
     """Variance of the four estimators along training, GC's right after its updates as open marks; and the training loss."""
@@ -48,7 +66,7 @@ def draw_variances(table: pd.DataFrame) -> Figure:
     fresh = found[(found.estimator == "gc") & found.fresh.notna()]
     at = np.exp(np.log(fresh.fresh).groupby(fresh.step).mean())
     axes[0].plot(at.index, at, MARKS["gc"], color=COLOURS["gc"], mfc=PAPER, ms=6, ls="none", label="GC, just updated")
-    reference(axes[0], y=1e-8, says="1e-8", end="left")
+    reference(axes[0], y=1e-8, says=_power(1e-8), end="left")
     axes[0].set(xlabel="step", ylabel="average variance", yscale="log")
     axes[0].legend(ncols=2, loc="upper right")
     losses = table.dropna(subset=["train_loss"])
@@ -67,7 +85,7 @@ def draw_half(table: pd.DataFrame) -> Figure:
     axis.plot(found.step, found.ratio, "o", color=COLOURS["sgd2"], ms=3.5, alpha=0.5, ls="none", label="one measurement")
     mean = np.exp(np.log(found.ratio).groupby(found.step).mean())
     axis.plot(mean.index, mean, color=COLOURS["sgd2"], label="mean over seeds")
-    reference(axis, y=without_replacement(table), says="without replacement", end="left")
+    reference(axis, y=without_replacement(table))
     reference(axis, y=1)
     axis.set(xlabel="step", ylabel="variance of SG-2B over SG-B", ylim=(0, None))
     axis.legend(loc="lower right", ncols=2)
@@ -84,8 +102,8 @@ def draw_normalised(table: pd.DataFrame) -> Figure:
     ):
         _lines(axes[0], found, column, colour, label, marker=marker)
     rows = table[table.sgd_guarded.notna()]
-    for i, (variance, marker) in enumerate(zip(("5.8e-7", "1.2e-7", "1.5e-8"), MARKERS[2:], strict=False)):
-        _lines(axes[1], rows, f"sgd_rescaled_{i}", SERIES[i + 2], variance, marker=marker)
+    for i, (variance, marker) in enumerate(zip((5.8e-7, 1.2e-7, 1.5e-8), MARKERS[2:], strict=False)):
+        _lines(axes[1], rows, f"sgd_rescaled_{i}", SERIES[i + 2], _power(variance), marker=marker)
     for axis in axes:
         reference(axis, y=1)
         axis.set(xlabel="step", ylim=(0, None))
@@ -143,6 +161,7 @@ def draw_fresh(table: pd.DataFrame, constructed: pd.DataFrame) -> Figure:
     axes[1].set(xlabel="variance over SG-B", xscale="log", yticks=range(len(sets)), yticklabels=sets, ylim=(len(sets) - 0.5, -0.5))
     axes[1].legend(loc="lower left")
     reference(axes[0], y=1)
+    _ticks(axes[0].yaxis, 1, 2, 5)
     reference(axes[1], x=1)
     return drawing
 
@@ -158,6 +177,7 @@ def draw_protocols(main: pd.DataFrame, authors: pd.DataFrame) -> Figure:
     axes[0].set_ylim(len(both) - 0.5, -0.9)
     axes[0].legend(loc="upper left", ncols=2)
     axes[0].set_xlim(10 ** both[["shared", "authors"]].min().min() / 2, 10 ** both[["shared", "authors"]].max().max() * 2)
+    _ticks(axes[0].xaxis, 1, 3)
     first = authors[(authors.seed == authors.seed.min()) & (authors.step > 0)]
     for name, rows in first.groupby("estimators", sort=False):
         axes[1].plot(rows.step, rows.train_loss, color=COLOURS[name], marker=MARKS[name], ms=3.5, lw=1.2, label=NAMES[name])
@@ -178,6 +198,7 @@ def draw_training(table: pd.DataFrame) -> Figure:
             for axis, x in ((row[0], mean.index), (row[1], mean.gradients)):
                 axis.plot(x, np.exp(mean.log), color=COLOURS[name], marker=MARKS[name], ms=3.5, lw=1.4, label=NAMES[name])
         row[0].set(ylabel="training loss", yscale="log", title=f"{model} on {dataset}")
+        _ticks(row[0].yaxis, 1, 2, 5)
     axes[-1, 0].set(xlabel="step")
     axes[-1, 1].set(xlabel="gradients computed, refreshes included")
     axes[0, 1].legend()

@@ -202,9 +202,33 @@ def overparametrisation() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_name(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with the names of its rows in front, in place of their numbers."""
+    return table.set_index(column).rename_axis(index=None, columns=column)
+
+
 def settings(config: object) -> pd.DataFrame:
-    """The hyperparameters in force beside the paper's, as text."""
-    return in_force(config, "mnist_mlp").map(str)
+    """The hyperparameters in force beside the paper's, as text; the drops of the rate are left out where neither has any."""
+    found = in_force(config, "mnist_mlp").set_index("setting")
+    if not any(found.loc["drops", ["paper", "here"]]):
+        found = found.drop(["drops", "drop_factor"])
+    symbols = {"batch_size": "B, K", "num_steps": "T", "log_every": "Log T", "repeats": "Estim T", "update_every": "U", "gc_steps": "GC T"}
+    shown = {name: f"{name.replace('_', ' ')} ({symbols[name]})" if name in symbols else name.replace("_", " ") for name in found.index}
+    return by_name(found.rename(index=shown).map(_shown).reset_index(), "setting")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def counted_networks() -> pd.DataFrame:
+    """`overparametrisation` as the page shows it."""
+    found = overparametrisation()
+    whole = {name: found[name].map("{:,}".format) for name in ("parameters", "images")}
+    names = {"ratio": "parameters an image", "paper": "printed"}
+    return by_name(found.assign(**whole, ratio=found.ratio.round(1)).rename(columns=names), "network")
 
 
 def table_2() -> pd.DataFrame:
@@ -261,12 +285,21 @@ def training_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of the formulas on synthetic estimates."""
+    """Means over seeds of the formulas on synthetic estimates, as the page shows them."""
     if incomplete(table):
         return table
-    return table.groupby(["repeats", "signal", "scale"], as_index=False)[
-        ["normalised", "normalised_mean", "same_draws", "guarded", "unguarded"]
-    ].mean()
+    names = {
+        "normalised": "ratio of totals",
+        "same_draws": "mean of ratios, same draws",
+        "unguarded": "other draws",
+        "guarded": "other draws, guard",
+    }
+    found = table.groupby(["repeats", "signal", "scale"], as_index=False)[list(names)].mean()
+    estimates = [
+        f"{'signal and noise' if row.signal else 'noise'}, R = {row.repeats:g}{'' if row.scale == 1 else f', times {row.scale:.3f}'}"
+        for row in found.itertuples()
+    ]
+    return by_name(found[list(names)].rename(columns=names).assign(estimates=estimates), "estimates")
 
 
 def fresh_numbers(table: pd.DataFrame) -> pd.DataFrame:

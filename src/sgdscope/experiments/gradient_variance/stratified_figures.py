@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
-from sgdscope.experiments.gradient_variance.stratified_tables import RULES, boundaries, cluster_summary
+from sgdscope.experiments.gradient_variance.stratified_tables import LEAST_RISE, RULES, boundaries, cluster_summary, shape_numbers
 from sgdscope.figures import INK, MARKERS, MUTED, PAGE_WIDTH, PAPER, SERIES, figure, reference
 
 RULE_STYLE = {rule: {"color": SERIES[i], "marker": MARKERS[i]} for i, rule in enumerate(RULES)}
@@ -60,15 +60,15 @@ def draw_duplicates(copies: pd.DataFrame, apart: pd.DataFrame) -> Figure:
     times = apart.num_copies + 1
     for i, (column, label) in enumerate(
         {
-            "mingled_ratio": r"$N^2\,V$, with one other example",
-            "scaled_ratio": r"$N^2\,V$, nothing else",
-            "variance_ratio": "V, nothing else",
+            "mingled_ratio": r"$N^2\,V$, one other example in the group",
+            "scaled_ratio": r"$N^2\,V$, nothing else in the group",
+            "variance_ratio": "V, nothing else in the group",
         }.items(),
         start=3,
     ):
         _spread(axes[1], times, apart[column], i, label)
     axes[0].set_title("a batch of three")
-    axes[1].set_title("Eq. 1, copies with")
+    axes[1].set_title("Eq. 1, copies in one group")
     for axis in axes:
         reference(axis, y=1)
         axis.set(xscale="log", yscale="log", xlabel="copies of the example in all")
@@ -92,7 +92,7 @@ def _spread(axis: Axes, x: pd.Series, ratio: pd.Series, series: int, label: str)
 @figure
 def draw_shapes(clusters: pd.DataFrame) -> Figure:
     """Size and variance of each cluster by three rules, at the last stage and the largest K: a panel a rule, a row a network, all seeds."""
-    shown = clusters[(clusters.step == clusters.step.max()) & clusters.K.eq(clusters.K.max()) & (clusters["size"] > 1)]
+    shown = shape_numbers(clusters)
     networks = list(dict.fromkeys(shown.model))
     drawing, axes = plt.subplots(len(networks), 3, figsize=(PAGE_WIDTH, 0.6 + 2.1 * len(networks)), sharex=True, sharey=True, squeeze=False)
     for row, name in zip(axes, networks, strict=True):
@@ -148,7 +148,7 @@ def draw_objective(objective: pd.DataFrame) -> Figure:
     for axis, (rule, title) in zip(axes, RULES.items(), strict=True):
         for _, line in shown[shown.sizes == rule].groupby(["step", "seed"]):
             ordered = line.sort_values("iteration")
-            raised = ordered[ordered.objective.diff() > 0]
+            raised = ordered[ordered.objective.pct_change() > LEAST_RISE]
             axis.plot(ordered.iteration, ordered.objective, color=RULE_STYLE[rule]["color"], lw=1, alpha=0.7)
             axis.plot(raised.iteration, raised.objective, "^", color=INK, ms=4, ls="none")
         axis.set(title=title, xlabel="step", yscale="log")
@@ -226,7 +226,13 @@ def draw_pairs(pairs: pd.DataFrame, found: pd.DataFrame) -> Figure:
     for axis in axes:
         reference(axis, x=1)
         reference(axis, y=1)
-    axes[1].set(title="medians in all pictures", xlabel="pairs of opposite class, over all pairs", xscale="log", yscale="log")
+    axes[1].set(
+        title="medians in all pictures",
+        xlabel="in the plane, over all pairs",
+        ylabel="between gradients, over all pairs",
+        xscale="log",
+        yscale="log",
+    )
     _plain(axes[1], ticks=(0.5, 1, 2), along="x")
     _plain(axes[1], ticks=(0.1, 0.2, 0.5, 1))
     axes[1].legend(loc="upper left", bbox_to_anchor=(0, -0.2))

@@ -104,8 +104,8 @@ def _draws(draws: pd.DataFrame) -> Iterator[tuple[str, float]]:
     ratio = draws.assign(ratio=draws.variance / draws.formula)
     same = ratio[ratio.independent_data]
     yield from (
-        ("one_number", same[same.way == "one number for all"].ratio.mean()),
-        ("opposite_way", same[same.way == "opposite"].ratio.mean()),
+        ("one_number", np.exp(np.log(same[same.way == "one number for all"].ratio).mean())),
+        ("opposite_way", np.exp(np.log(same[same.way == "opposite"].ratio).mean())),
     )
 
 

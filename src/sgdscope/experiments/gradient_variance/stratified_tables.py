@@ -9,6 +9,7 @@ from scipy.spatial.distance import pdist
 from sgdscope.claims import incomplete
 
 RARE = 0.05  # share of the rarer class from which on a cluster holds both
+LEAST_RISE = 1e-9  # of the objective, from which on a step counts as one that raises it
 REACH = 0.5  # of the longest step to a dashed boundary, over the length of the weights
 NETWORK = ["model", "seed", "step", "K"]
 PICTURE = ["protocol", "seed", "point_set", "step"]
@@ -57,7 +58,7 @@ def rises(objective: pd.DataFrame) -> pd.DataFrame:
         return objective
     ordered = objective.sort_values("iteration")
     change = ordered.groupby([*NETWORK, "sizes"]).objective.pct_change().dropna()
-    found = ordered.loc[change.index].assign(rise=change > 1e-9).groupby([*NETWORK, "sizes"]).rise
+    found = ordered.loc[change.index].assign(rise=change > LEAST_RISE).groupby([*NETWORK, "sizes"]).rise
     return pd.DataFrame({"share": found.mean(), "steps": found.size()}).reset_index()
 
 
@@ -203,6 +204,22 @@ def counter_table(searched: pd.DataFrame) -> pd.DataFrame:
         "after_kept": "objective after",
     }
     return searched[list(names)].rename(columns=names).replace(-1, "").set_index(["gradients", "groups"])
+
+
+def shape_numbers(clusters: pd.DataFrame) -> pd.DataFrame:
+    """What the picture of sizes and variances draws: clusters of two or more at the last stage and for the largest K."""
+    if incomplete(clusters):
+        return clusters
+    chosen = (clusters.step == clusters.step.max()) & clusters.K.eq(clusters.K.max()) & (clusters["size"] > 1)
+    return clusters[chosen][[*NETWORK, "sizes", "size", "spread"]]
+
+
+def duplicate_numbers(copies: pd.DataFrame, apart: pd.DataFrame) -> pd.DataFrame:
+    """What both panels of the picture of copies draw, and the variances without replacement."""
+    if incomplete(copies) or incomplete(apart):
+        return copies
+    key, ratios = ["seed", "example", "num_copies"], ["scaled_ratio", "variance_ratio", "mingled_ratio"]
+    return copies.merge(apart[[*key, *ratios]], on=key, how="outer")
 
 
 def plane_numbers(shown: pd.DataFrame) -> pd.DataFrame:

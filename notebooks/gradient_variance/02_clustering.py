@@ -286,7 +286,7 @@ show(
 judge("gv-k-range", clustering_evidence.k_range(by_clusters))
 
 # %% [markdown]
-# ## A uniform cloud has no clusters only in many dimensions
+# ## In a uniform cloud clustering fails only in many dimensions
 #
 # The paper expects nothing of clustering where gradients are distributed uniformly. That depends on the dimension. On a line, $K$ clusters are $K$ pieces, each
 # with $1/K^2$ of the variance. In many dimensions all distances are nearly alike, and a cluster is no tighter than the whole.

@@ -229,7 +229,7 @@ def draw_pairs(pairs: pd.DataFrame, found: pd.DataFrame) -> Figure:
     axes[1].set(
         title="medians in all pictures",
         xlabel="in the plane, over all pairs",
-        ylabel="between gradients, over all pairs",
+        ylabel="between gradients,\nover all pairs",
         xscale="log",
         yscale="log",
     )

@@ -303,7 +303,7 @@ show(
 # %% tags=["hide-input"]
 say(
     "Up to the first drop SG-B's variance on the stand-in changes by a factor of {rise:.2g}, at a drop by {jump:.2f}. GC usually has {gc:.2f} times the variance of SG-B. SVRG "
-    "ends at {svrg_end:.2f} times, before its last update. The normalised variance reaches {largest_totals:.3f} as a ratio of totals; in the authors' form it is above 1 at "
+    "ends at {svrg_end:.2g} times, before its last update. The normalised variance reaches {largest_totals:.3f} as a ratio of totals; in the authors' form it is above 1 at "
     "{above:.0f} of {points:.0f} measurements. How large the variance is says nothing about ImageNet, and the part of the card that asks for less than $10^{{-6}}$ is judged all the same.",
     cifar_numbers.estimator_numbers(many),
 )

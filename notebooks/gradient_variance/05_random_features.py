@@ -174,7 +174,7 @@ show(
     random_features_figures.draw_set_ups(sweep, others),
     name="rf-setups",
     alt="Three panels of SG-B's variance against h_s over N, one line a learning rate, with the authors' plotted numbers as crosses. The crosses lie on the "
-    "lines of unit features with two outputs, and up to ten times below those of the other two set-ups at large h_s over N.",
+    "lines of unit features with two outputs, and up to twenty times below those of the other two set-ups from h_s over N = 1 on.",
     numbers=random_features_numbers.plotted_table(sweep, others),
 )
 
@@ -346,8 +346,8 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "Over the tenth of the run after the drop the loss is {loss_low:+.0f}% beside the control at $h_s/N$ = {low:g}, the variance {variance_low:+.0f}%, and the "
-    "normalised variance is higher by {normalised_low:.2f}. At $h_s/N$ = {high:g} the loss is {loss_high:+.0f}%, the variance {variance_high:+.0f}%.",
+    "Over the tenth of the run after the drop the loss differs by {loss_low:+.0f}% from the control's at $h_s/N$ = {low:g}, the variance by {variance_low:+.0f}%, and the "
+    "normalised variance is higher by {normalised_low:.2f}. At $h_s/N$ = {high:g} the loss differs by {loss_high:+.0f}%, the variance by {variance_high:+.0f}%.",
     random_features_numbers.drop(drop),
 )
 

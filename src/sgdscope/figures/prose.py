@@ -46,13 +46,13 @@ class _Number(float):
             return "no finite number" if math.isnan(self) else "infinity" if self > 0 else "minus infinity"
         text = float.__format__(self, spec)
         if match := re.fullmatch(r"([-+]?)(\d+(?:\.\d+)?)e([-+]\d+)", text):
-            return match[1].replace("-", "−") + _written_out(match[2], int(match[3]))
+            return _written_out(match[1], match[2], int(match[3]))
         return text.replace("-", "−")
 
 
-def _written_out(mantissa: str, exponent: int) -> str:
+def _written_out(sign: str, mantissa: str, exponent: int) -> str:
     """A number in scientific notation: whole ones below a million with all their digits, others as a power of ten."""
     if 0 <= exponent < 6:
-        return f"{float(mantissa) * 10**exponent:,.{max(len(mantissa.partition('.')[2]) - exponent, 0)}f}"
+        return sign.replace("-", "−") + f"{float(mantissa) * 10**exponent:,.{max(len(mantissa.partition('.')[2]) - exponent, 0)}f}"
     power = f"10^{{{exponent}}}"
-    return f"${power}$" if float(mantissa) == 1 and "." not in mantissa else rf"${mantissa} \times {power}$"
+    return f"${sign}{power}$" if mantissa == "1" else rf"${sign}{mantissa} \times {power}$"

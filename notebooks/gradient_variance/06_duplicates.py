@@ -41,7 +41,7 @@
 #
 # ## Parameters
 #
-# The random-features students have the paper's own width, batch and over-parametrisation; at paper scale they are all of its students. The images are a stand-in.
+# The random-features students have the paper's own width, batch and over-parametrisation; at paper scale they are all of its students. The images are a stand-in: a perceptron on FashionMNIST, for ResNet-8 on CIFAR-10.
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
@@ -132,7 +132,7 @@ runs = duplicates.runs(
 # %%
 features = collect(runs["features"])
 
-# %% mystnb={"figure": {"name": "fig-dup-features", "caption": "Average variance of four estimators against over-parametrisation, one panel for each share of copies (the paper's Fig. 8, with the panel without copies). Lines: means over students; bands: smallest to largest. With 90% copies at h_s/N = 10 there are as many clusters as distinct points, and GC's variance can be zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dup-features", "caption": "Average variance of four estimators against over-parametrisation, one panel for each share of copies (the paper's Fig. 8, with the panel without copies). Lines: means over students; bands: smallest to largest. With 90% copies at $h_s/N = 10$ there are as many clusters as distinct points, and GC's variance can be zero."}} tags=["hide-input"]
 show(
     duplicates_figures.draw_features(features),
     name="dup-features",
@@ -173,7 +173,7 @@ say(
 judge("gv-fig-8", duplicates_evidence.features(features))
 
 # %% [markdown]
-# The variances themselves, beside the authors' (ours times 1 + 1/R, because that is the bias of their two-pass estimate at R = 10). The length of training
+# The variances themselves, in millionths ($10^{-6}$), beside the authors' (ours times $1 + 1/R$ with $R = 10$, which is the bias of their two-pass estimate). The length of training
 # matters here, because variance falls with the loss:
 
 # %% tags=["hide-input"]
@@ -181,16 +181,17 @@ duplicates_tables.reference_table(features)
 
 # %% tags=["hide-input"]
 say(
-    "The students of this build were trained for {num_steps:.0f} steps, the authors' for 5,000. Ours have {off:.1f} times the variance of theirs on average, at worst {worst:.1f} times.",
+    "The students of this build were trained for {num_steps:,.0f} steps, the authors' for 5,000. Ours have {off:.1f} times the variance of theirs on average, at worst {worst:.1f} times.",
     duplicates_numbers.level_numbers(features),
 )
 
 # %% [markdown]
-# ## Images: exact copies are found, augmented ones are not quite
+# ## Images: exact copies are found, augmented ones hardly
 #
 # Ten images are copied until two thirds of the training set are copies, as in the paper. Four trajectories start from the same weights at each seed: with
-# and without copies, with and without random crops and flips, which train the network and make all estimates as well. The paper always augments. Two values
-# are known at an update of the clusters; where the paper's claim is judged, GC counts with the one before it, when its clusters are oldest.
+# and without copies, with and without random crops and flips, which train the network and make all estimates as well. The paper always augments. At an update of the
+# clusters, variance is measured just before and just after it; where the paper's claim is judged, GC counts with the value before, when its clusters are oldest.
+# {numref}`fig-dup-images` shows the variances, {numref}`fig-dup-ratios` GC's as a share of SG-B's.
 
 # %%
 images = collect(runs["images"])
@@ -204,7 +205,7 @@ show(
     numbers=duplicates_tables.curve_table(images),
 )
 
-# %% mystnb={"figure": {"name": "fig-dup-ratios", "caption": "GC's variance over SG-B's along the same trajectories. Thick lines: geometric means over seeds; thin: seeds. Horizontal dashed lines: 1, no gain, and one half, which is what SG-2B has."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dup-ratios", "caption": "GC's variance over SG-B's along the same trajectories, just before an update where there is one. Thick lines: geometric means over seeds; thin: seeds. Horizontal dashed lines: 1, no gain, and one half, which is what SG-2B has."}} tags=["hide-input"]
 show(
     duplicates_figures.draw_ratios(images),
     name="dup-ratios",
@@ -214,7 +215,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "With exact copies ({percent:.0f}% of {size:.0f} examples) GC has {copied:.2f} times the variance of SG-B, without them {plain:.2f} times: copies multiply its share by {by_copies:.2f}. With augmentation it is {both:.2f} times with "
+    "With exact copies ({percent:.0f}% of {size:,.0f} examples) GC has {copied:.2f} times the variance of SG-B, without them {plain:.2f} times: copies multiply its share by {by_copies:.2f}. With augmentation it is {both:.2f} times with "
     "copies and {augmented:.2f} times without, a factor of {by_augmented_copies:.2f}. There GC has {both_double:.2f} times the variance of SG-2B. Clusters are made of one augmented draw of the data and used for others; "
     "what an augmented image shares with its own earlier draw is all that they can know.",
     duplicates_numbers.image_numbers(images),
@@ -224,27 +225,27 @@ say(
 judge("gv-fig-7", duplicates_evidence.images(images))
 
 # %% [markdown]
-# ## What is left with exact copies
+# ## With exact copies, the uncopied images are what is left
 #
 # With exact copies there is a natural ideal: a cluster for each copied image, and the other clusters for the other images. Then copies add nothing to
 # {eq}`eq-dup-variance`. There are many more clusters than copied images, and the running counts of the authors' code push examples away from clusters that
-# have grown. Do they tear the copies of an image apart? We look at every cluster, with the exact variance of each.
+# have grown. Do they tear the copies of an image apart? Right after some of the updates we look at every cluster, with the exact variance of each.
 
 # %%
 clusters = collect(runs["clusters"])
 
 # %% tags=["hide-input"]
 say(
-    "Of the copied images' {copies:.0f} copies each, {together:.1f}% lie in one cluster with most of their kind. Of $K$ = {K:.0f} clusters {holding:.1f} hold copies, for {originals:.0f} copied images. But a cluster of copies is rarely *pure*: {pure:.1f} "
-    "are on average; the others took in images whose gradients are almost the same. Clusters with copies make up {of_copies:.0f}% of GC's variance; the rest comes from clusters of the {others:.0f} images that were not copied. In all GC leaves {left:.1f}% "
-    "of SG-B's variance. The ideal partition, the remaining clusters by the same algorithm with exact centres, leaves {ideal:.1f}%; GC has {over_ideal:.2f} times that.",
+    "Each of {originals:.0f} images was copied {copies:,.0f} times, and {together:.1f}% of these copies lie in the cluster that holds most of their kind. Of $K$ = {K:.0f} clusters {holding:.1f} hold copies, and {pure:.1f} of those are *pure*, with copies of one image and nothing "
+    "else; the others took in images whose gradients are almost the same. Clusters with copies make up {of_copies:.0f}% of GC's variance; the rest comes from clusters of the {others:,.0f} images that were not copied. In all GC leaves {left:.1f}% "
+    "of SG-B's variance while its clusters are fresh. The ideal partition leaves {ideal:.1f}%, and GC has {over_ideal:.2f} times that. (The ideal is one for the copies only: its remaining clusters are found by the same algorithm with exact centres, so that GC can be below it.)",
     duplicates_numbers.cluster_numbers(clusters),
 )
 
 # %% tags=["hide-input"]
 say(
-    "The order of the data matters a little, because running counts take examples as they come and copies stand at the end. With the same data shuffled, {together_shuffled:.1f}% lie with most of their kind, {pure_shuffled:.1f} of {holding_shuffled:.1f} clusters with copies are pure, they make up {of_copies_shuffled:.1f}% of "
-    "GC's variance, and GC leaves {left_shuffled:.1f}% of SG-B's.",
+    "Where the copies go depends on the order of the data, because running counts take examples as they come, and here copies stand at the end. With the same data shuffled, {together_shuffled:.1f}% lie with most of their kind, {pure_shuffled:.1f} of {holding_shuffled:.1f} clusters with copies are pure, and clusters with copies make up {of_copies_shuffled:.1f}% of "
+    "GC's variance. For the variance as a whole the order matters little: GC leaves {left_shuffled:.1f}% of SG-B's.",
     duplicates_numbers.cluster_numbers(clusters),
 )
 
@@ -261,7 +262,7 @@ say(
 #
 # {numref}`fig-dup-prices` puts all problems of this page on that scale.
 
-# %% mystnb={"figure": {"name": "fig-dup-prices", "caption": "What clustering gains (variance of SG-B over that of GC, geometric means) against what its updates cost. Dashed: a batch that is larger by as many gradients. Above it clustering pays. Marks of random features differ in h_s/N, from 0.5 on the right to 10 on the left."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dup-prices", "caption": "What clustering gains (variance of SG-B over that of GC, geometric means) against what its updates cost. Dashed: a batch that is larger by as many gradients. Above it clustering pays. Marks of random features differ in $h_s/N$, from the smallest on the right to the largest on the left."}} tags=["hide-input"]
 show(
     duplicates_figures.draw_prices(features, images),
     name="dup-prices",
@@ -272,7 +273,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "Clustering pays in {pays:.0f} of {problems:.0f} settings of random features and in {image_pays:.0f} of {images:.0f} on images. With exact copies among the images an update of {passes:.0f} passes over {size:.0f} examples every {every:.0f} steps "
+    "Clustering pays in {pays:.0f} of {problems:.0f} settings of random features and in {image_pays:.0f} of {images:.0f} on images. With exact copies among the images an update of {passes:.0f} passes over {size:,.0f} examples every {every:.0f} steps "
     "costs {price:.2f} gradients for each gradient of the steps, so the gain has to be above {needed:.2f}; it is {gain:.2f}, and updates could come every {least_every:.0f} steps. The paper updates every 20,000 steps "
     "on 150,000 examples, with $K$ = 128: {paper_price:.2f} gradients for each, if its clusters stay good for so long.",
     duplicates_numbers.price_numbers(features, images),
@@ -281,9 +282,9 @@ say(
 # %% [markdown]
 # What to take from it:
 #
-# * *Copies have to be a large part of the data.* A few per cent of exact copies are not worth a clustering; two thirds are.
+# * *Copies have to be a large part of the data.* With a tenth of exact copies GC gains no more than without any; with half of the data it gains a little, with two thirds far more.
 # * *Copies have to be exact where the gradient is taken.* In our runs with augmentation the gain is about that of data without copies.
-# * *If copies are exact, look for them first.* A hash of the inputs finds them for nothing; a group for each and a weight for it
+# * *If copies are exact, look for them first.* A hash of the inputs finds them for next to nothing; a group for each and a weight for it
 #   ({py:class}`~sgdscope.estimators.Stratified`) has no update to pay for.
 # * *The price is linear in N / U.* On a large set clustering pays only if clusters stay good for many steps. Before using it, measure the gain just before an
 #   update, not after it: {py:class}`~sgdscope.probes.EstimatorVariance` reports both.
@@ -301,7 +302,7 @@ clusters[["step", "order", "clusters", "pure", "mixed"]] if len(clusters) else c
 #   depend on the order.
 # * *Quick scale.* Random features: the paper's width, batch, rate and clusters; six of nine values of $h_s/N$ (0.1, the largest set, 1.5 and 2.5 are left out), the
 #   input width 100 only, 2,000 of 5,000 steps with five updates in both. At paper scale all of it is the paper's own, and the students without copies are those of the page before.
-# * *Copies of 90% at h_s/N = 10* leave ten distinct points for ten clusters. They are drawn, and left out wherever a logarithm of GC's variance is taken. The authors' plot does not
+# * *Copies of 90% at $h_s/N = 10$* leave ten distinct points for ten clusters. They are drawn, and left out wherever a logarithm of GC's variance is taken. The authors' plot does not
 #   show GC there either.
 # * *Images at quick scale* are a stand-in: a perceptron on 2,000 images of FashionMNIST and 4,000 copies, in place of ResNet-8 on CIFAR-10 and 100,000. The share of copies and the number of copied
 #   images are the paper's. The settings were chosen at seeds 100 to 102, which are not judged, for the time that they take. LeNet on fewer images was tried as

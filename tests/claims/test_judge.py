@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from sgdscope.claims import Evidence, Measurement, judge, scorecard
+from sgdscope.claims.card import printed
 from sgdscope.claims.judge import MIME
+from sgdscope.claims.ledger import Claim
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.runs.collect import Sources
 
@@ -165,6 +167,11 @@ def test_the_card_shows_both_scales(ledger, monkeypatch):
     assert '<td data-label="ours, paper scale">11 <span class="sgd-interval">[10, 12], 20 seeds</span></td>' in html
     assert '<td data-label="ours, quick scale">30 <span class="sgd-interval">[28, 32], 3 seeds</span></td>' in html
     assert 'paper: 10 <span class="sgd-detail">within a factor of 2</span>' in html and "sgd-is-not-reproduced" in html
+
+
+def test_names_of_printed_numbers_are_words_or_symbols():
+    claim = Claim("gv-x", "gradient_variance", "Fig. 1", "figure", "It falls.", "x", {"h_s": 1000, "ratio_range": [0.1, 10]}, ())
+    assert printed(claim) == "h<sub>s</sub>: 1000; ratio range: 0.1, 10"
 
 
 def test_the_card_shows_what_the_paper_prints():

@@ -94,9 +94,10 @@ def _bound(part: Record) -> str:
 
 
 def _words(value: object) -> str:
-    """A value of the ledger without brackets and underscores."""
+    """A value of the ledger without brackets and underscores; symbols such as h_s keep theirs, for a subscript."""
     if isinstance(value, dict):
         return ", ".join(f"{_words(name)} {_words(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_words, value))
-    return "none" if value is None else str(value).replace("_", " ")
+    symbol = re.fullmatch(r"[A-Za-z]_[a-z]", str(value))
+    return "none" if value is None else str(value) if symbol else str(value).replace("_", " ")

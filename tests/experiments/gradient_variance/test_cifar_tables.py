@@ -124,8 +124,8 @@ def test_tables_behind_figures():
     found = numbers.fluctuation_table(cases.plain(), cases.corrupted()).set_index(["case", "estimator"])
     assert found.fluctuation["plain", "GC"] == pytest.approx(1) and found.fluctuation["10% redrawn", "GC"] == pytest.approx(0, abs=1e-12)
     assert found.share["plain", "SG-2B"] == pytest.approx(0.5) and (found.seeds == 3).all()
-    apart = numbers.variant_numbers(cases.plain(), cases.smoothed(), cases.others()).set_index("case").distance
-    assert apart["re-run"] == pytest.approx(np.log(1.01)) and apart["smoothed"] == pytest.approx(np.log(5 / 4))
+    apart = numbers.variant_numbers(cases.plain(), cases.smoothed(), cases.corrupted(), cases.others())
+    assert apart["rerun"] == pytest.approx(1.01) and apart["smoothed"] == pytest.approx(5 / 4)
     assert len(numbers.state_numbers(cases.states())) == 24
 
 
@@ -137,7 +137,8 @@ def test_nothing_is_said_where_runs_are_missing():
         is numbers.rate_numbers(table, table)
         is numbers.inside_numbers(table)
         is numbers.noise_numbers(table, table, table)
+        is numbers.variant_numbers(cases.plain(), cases.smoothed(), cases.corrupted(), table)
         is None
     )
-    assert numbers.curve_numbers(table).empty and numbers.fluctuation_table(table).empty and numbers.variant_numbers(table).empty
+    assert numbers.curve_numbers(table).empty and numbers.fluctuation_table(table).empty
     assert numbers.state_numbers(table).empty

@@ -101,7 +101,7 @@ def test_gap_table_and_the_authors_numbers():
     beside = tables.beside_authors(made.features()).set_index(["share", TAU])
     assert beside.loc[(0.0, 1.0), "SG-B"] == pytest.approx(1.1e-3 * 1.01) and beside.loc[(0.0, 1.0), "SG-B, authors"] == 1.2e-3
     shown = tables.reference_table(made.features())
-    assert shown.loc[("0% copies", "SG-B", "authors"), "1"] == "1.2e-3" and shown.loc[("90% copies", "GC", "authors"), "10"] == ""
+    assert shown.loc[("0% copies", "SG-B", "authors"), "1"] == "1,200" and shown.loc[("90% copies", "GC", "authors"), "10"] == ""
 
 
 def test_prices():

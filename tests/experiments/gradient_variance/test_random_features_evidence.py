@@ -166,6 +166,21 @@ def test_svrg_suffers_from_low_noise():
     exact = lambda row: row["overparametrisation"] ** (-1 if row["estimator"] == "SVRG" else -2) / 20  # noqa: E731
     parts = evidence.svrg_cause(cases.sweep(exact)).parts
     assert parts["low_noise"].value == -1 and parts["not_stale"].value == 0
+    assert parts["low_noise"].detail == "by rate: −1.00 at 0.001, −1.00 at 0.01, −1.00 at 0.1"
+    found = numbers.svrg(cases.sweep(exact))
+    assert (found["slow"], found["fast"], found["related_slow"], found["related_fast"]) == (0.001, 0.1, -1, -1)
+
+
+def test_trends_that_cancel_are_told_apart():
+    """SVRG's share rises with falling noise at the largest rate only, and falls elsewhere."""
+
+    def exact(row):
+        power = -2 if row["estimator"] == "SG-B" else -1 if row["learning_rate"] == 0.1 else -3
+        return row["overparametrisation"] ** power / 20
+
+    found = numbers.svrg(cases.sweep(exact))
+    assert (found["related_slow"], found["related_fast"]) == (1, -1)
+    assert evidence.svrg_cause(cases.sweep(exact)).parts["low_noise"].value == pytest.approx(1 / 3)
 
 
 def test_batch_sizes():
@@ -203,7 +218,7 @@ def test_a_set_up_with_another_conclusion():
     other = cases.others()
     other.loc[other.definition == "paper", "exact"] = 1.0
     found = evidence.set_ups(cases.descriptions(), cases.with_noise(cases.sweep()), other).parts["same_conclusions"]
-    assert found.value == 2 and found.detail == "paper, overparametrisation; paper, learning_rate"
+    assert found.value == 2 and found.detail == "unit features, one output: overparametrisation; unit features, one output: learning rate"
 
 
 def test_plotted_numbers():
@@ -237,6 +252,8 @@ def test_signs():
 def test_sentences():
     found = numbers.headline(cases.sweep())
     assert found["students"] == 108 and found["fall_fast"] == pytest.approx(100) and found["gap_high"] == pytest.approx(100)
+    halved = cases.sweep(lambda row: (0.5 if row["teacher_hidden"] == 60 else 1) * row["overparametrisation"] ** -2)
+    assert numbers.headline(halved)["wide"] == pytest.approx(0.5)
     assert numbers.normalised_variance(cases.sweep())["below"] == pytest.approx(1.1)
     assert numbers.minima(PEAKED)["rise_slow"] == pytest.approx(0.02)
     assert numbers.batch_sizes(cases.batches())["at"] == 8 and numbers.batch_sizes(cases.batches())["first"] == 2

@@ -65,8 +65,12 @@ def test_the_authors_numbers_stand_where_sizes_are_theirs():
     theirs = cases.sweep().assign(hidden=1000, batch_size=10, num_steps=5000)
     theirs["step"] *= 5
     with_crosses, without = figures.draw_set_ups(theirs, cases.others()), figures.draw_set_ups(cases.sweep(), cases.others())
-    crosses = lambda drawing: [len(line.get_xdata()) for axis in drawing.axes for line in axis.lines if line.get_marker() == "x"]  # noqa: E731
-    assert crosses(with_crosses) == [9, 0, 0] and crosses(without) == [0, 0, 0]
+    crosses = lambda drawing: [[len(line.get_xdata()) for line in axis.lines if line.get_marker() == "x"] for axis in drawing.axes]  # noqa: E731
+    assert (
+        crosses(with_crosses) == [[3, 3, 3, 0], [0, 0, 0], [0, 0, 0]] and crosses(without) == [[0, 0, 0]] * 3
+    )  # a colour a rate, one in the legend
+    line, marks = (next(one for one in with_crosses.axes[0].lines if one.get_marker() == kind) for kind in ("o", "x"))
+    assert line.get_color() == marks.get_color()
 
 
 def test_many_values_of_over_parametrisation_are_thinned():

@@ -21,6 +21,7 @@ from sgdscope.figures import INK, MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, ra
 
 COLOURS = dict(zip(NAMES, (INK, SERIES[1], SERIES[2], SERIES[0]), strict=True))  # of the estimators
 DASHES = {"sgd": "-", "sgd2": (0, (5, 2)), "svrg": (0, (1, 1.2)), "gc": "-"}
+OTHERS = {"lw": 0.9, "alpha": 0.6}  # lines of all seeds but the first
 CUT = 2.0  # the authors' form has rare values far above 1; they are cut off
 AVERAGE, LOG_STEPS = r"average variance, $\mathrm{Var}[\hat g]$", "step of SGD"
 
@@ -48,7 +49,7 @@ def _curves(axis: Axes, table: pd.DataFrame) -> None:
         for (_, _, seed), rows in trajectories(table):
             shown = _broken(rows, name)
             shown = shown.assign(average=shown.average.where(shown.age != 0) if name == "svrg" else shown.average)
-            style = {"lw": 1.8, "label": NAMES[name]} if seed == first else {"lw": 0.7, "alpha": 0.45}
+            style = {"lw": 2, "label": NAMES[name]} if seed == first else OTHERS
             axis.plot(shown.step, shown.average, color=COLOURS[name], ls=DASHES[name], **style)
     _events(axis, table[table.seed == first])
     axis.set(yscale="log", ylabel=AVERAGE)
@@ -66,7 +67,7 @@ def draw_estimators(table: pd.DataFrame) -> Figure:
     ):
         for (_, _, seed), rows in trajectories(table):
             at, first = log_points(rows), seed == table.seed.min()
-            width = {"lw": 1.8, "label": label} if first else {"lw": 0.7, "alpha": 0.45}
+            width = {"lw": 2, "label": label} if first else OTHERS
             axes[1].plot(at.step, at[column], color=colour, ls=style, **width)
     reference(axes[1], y=1)
     axes[1].set(ylabel="normalised variance\nof SG-B", xlabel=LOG_STEPS, ylim=(0, min(axes[1].get_ylim()[1], CUT)))
@@ -82,7 +83,7 @@ def draw_noise(plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.DataFr
         for name in ("sgd2", "gc"):
             for (_, _, seed), rows in trajectories(table):
                 shown, first = _broken(rows, name), seed == table.seed.min()
-                width = {"lw": 1.8, "label": NAMES[name]} if first else {"lw": 0.7, "alpha": 0.5}
+                width = {"lw": 2, "label": NAMES[name]} if first else OTHERS
                 axis.plot(shown.step, shown.ratio, color=COLOURS[name], ls=DASHES[name], **width)
         found = [np.mean([fluctuation(rows, name) for _, rows in trajectories(table)]) for name in ("gc", "sgd2")]
         axis.set_title(f"{case(table).iloc[0]} labels\nfluctuation {found[0]:.2f} ({found[1]:.2f})")
@@ -138,7 +139,7 @@ def draw_states(states: pd.DataFrame) -> Figure:
             axes[0].plot(rows.step[at], ratio[at], marker, ms=size, mfc="none", mec=colour, mew=1.6)
     axes[0].set(xlabel=LOG_STEPS, ylabel="variance of GC over that of SG-B\n(exact)")
     axes[0].legend()
-    columns = {"top_norms": "squared\nlengths", "top_variance": "GC's\nvariance"}
+    columns = {"top_norms": "of squared\nlengths", "top_variance": "of GC's\nvariance"}
     for x, column in enumerate(columns):
         for place, (_, rows) in enumerate(chosen.groupby("seed")):
             values = [rows[rows.place == where][column].iloc[0] for where in ("outside", "inside") if (rows.place == where).any()]
@@ -151,8 +152,8 @@ def draw_states(states: pd.DataFrame) -> Figure:
         axes[1].plot([1.85, 2.15], [row.overlap_outside, row.overlap], "-", color=colour, lw=1.2)
         axes[1].plot(1.85, row.overlap_outside, "s", mfc="none", mec=colour, mew=1.6, ms=7)
         axes[1].plot(2.15, row.overlap, "o", mfc="none", mec=colour, mew=1.6, ms=7)
-    axes[1].set_xticks(range(3), [*columns.values(), "overlap"])
-    axes[1].set(ylabel="share, 1% longest gradients", ylim=(0, None), xlim=(-0.5, 2.5))
+    axes[1].set_xticks(range(3), [*columns.values(), "the same\nexamples"])
+    axes[1].set(ylabel="share (1% longest gradients)", ylim=(0, None), xlim=(-0.5, 2.5))
     return drawing
 
 

@@ -14,7 +14,6 @@ from sgdscope.experiments.gradient_variance.cifar_tables import (
     case,
     curve,
     distance,
-    drop_steps,
     equal_losses,
     fluctuation,
     jump,
@@ -49,23 +48,6 @@ def fluctuation_table(*tables: pd.DataFrame) -> pd.DataFrame:
     ]  # fmt: skip
     grouped = pd.DataFrame(rows).groupby(["case", "estimator"], sort=False)
     return grouped.agg(fluctuation=("fluctuation", "mean"), share=("share", "mean"), seeds=("seed", "nunique")).reset_index()
-
-
-def lengths(plain: pd.DataFrame, many: pd.DataFrame) -> dict[str, float] | None:
-    """Sizes of the runs in force, for a sentence."""
-    if incomplete(plain) or incomplete(many):
-        return None
-    drops = drop_steps(plain)
-    found = {
-        name: float(plain[column].iloc[0]) for name, column in (("steps", "num_steps"), ("every", "update_every"), ("log", "log_every"))
-    }
-    found |= {"first": drops[0], "second": drops[1], "repeats": float(plain.repeats.iloc[0]), "seeds": plain.seed.nunique()}
-    return found | {"loss": last_losses(plain), "many_loss": last_losses(many)}
-
-
-def last_losses(table: pd.DataFrame) -> float:
-    """Training loss at the last measurement, mean over trajectories."""
-    return float(np.mean([log_points(rows).train_loss.iloc[-1] for _, rows in trajectories(table)]))
 
 
 def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
@@ -112,15 +94,18 @@ def rate_numbers(plain: pd.DataFrame, constant: pd.DataFrame) -> dict[str, float
     return {"drop": float(np.exp(np.nanmean(drops))), "equal": equal, "low": low, "high": high}
 
 
-def variant_numbers(plain: pd.DataFrame, *tables: pd.DataFrame) -> pd.DataFrame:
-    """Distance of each case from the plain run of its seed, mean over seeds: columns case, distance, seeds."""
-    if incomplete(plain) or any(incomplete(table) for table in tables):
-        return pd.DataFrame()
-    base = {seed: rows for (_, _, seed), rows in trajectories(plain)}
-    rows = [(name, distance(found, base[seed])) for table in tables for (name, _, seed), found in trajectories(table)]
-    return pd.DataFrame(rows, columns=["case", "distance"]).groupby("case", sort=False).agg(
-        distance=("distance", "mean"), seeds=("distance", "size")
-    ).reset_index()  # fmt: skip
+def variant_numbers(plain: pd.DataFrame, smoothed: pd.DataFrame, corrupted: pd.DataFrame, others: pd.DataFrame) -> dict[str, float] | None:
+    """How far SG-B's curves lie apart, as factors, mean over log points and seeds: re-run, smoothed and 10% redrawn from plain, 20% from 10%."""
+    if any(incomplete(table) for table in (plain, smoothed, corrupted, others)):
+        return None
+    found = {(name, seed): rows for table in (plain, smoothed, corrupted, others) for (name, _, seed), rows in trajectories(table)}
+
+    def apart(one: str, other: str) -> float:
+        logs = [distance(rows, found[other, seed]) for (name, seed), rows in found.items() if name == one and (other, seed) in found]
+        return float(np.exp(np.mean(logs))) if logs else np.nan
+
+    numbers = {"rerun": apart("re-run", "plain"), "smoothed": apart("smoothed", "plain"), "redrawn": apart("10% redrawn", "plain")}
+    return numbers | {"more": apart("20% redrawn", "10% redrawn")}
 
 
 STATE_COLUMNS = [

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from sgdscope.experiments.gradient_variance.cifar_figures import AVERAGE, COLOURS, DASHES, LOG_STEPS
+from sgdscope.experiments.gradient_variance.cifar_figures import AVERAGE, COLOURS, DASHES, LOG_STEPS, OTHERS
 from sgdscope.experiments.gradient_variance.cifar_tables import NAMES
 from sgdscope.experiments.gradient_variance.duplicates_tables import TAU, cases, comparable, gap_table, gaps, means, prices, ratio_curves
 from sgdscope.figures import MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, reference
@@ -106,7 +106,7 @@ def _without_copies(axis: Axes, made: pd.DataFrame, found: pd.DataFrame) -> None
     axis.plot(found[TAU], np.exp(found.single), MARKERS[0], ls="none", ms=3, color=SERIES[0], alpha=0.35)
     axis.plot(made[TAU], made.sgb_over_gc, "-", color=SERIES[0], label="GC")
     axis.plot(double.index, double, MARKERS[1], ls=DASHES["sgd2"], ms=4, color=MUTED, label="SG-2B")
-    axis.set(title="without copies", ylabel="variance of SG-B over that of ...")
+    axis.set(title="without copies", ylabel="variance of SG-B over\nthat of GC or SG-2B")
     axis.legend(ncols=2, loc="upper left", bbox_to_anchor=(0, -0.2))
 
 
@@ -122,7 +122,7 @@ def draw_images(images: pd.DataFrame) -> Figure:
             shown = at[f"{name}_before_average"].fillna(at[f"{name}_average"]) if f"{name}_before_average" in at else at[f"{name}_average"]
             shown = shown.where((at.get(f"{name}_before_average", shown * np.nan).notna()) | (at.sgd_age > 0)) if name == "svrg" else shown
             low = min(low, shown.min())
-            style = {"lw": 1.8, "label": NAMES[name]} if seed == first else {"lw": 0.7, "alpha": 0.45}
+            style = {"lw": 2, "label": NAMES[name]} if seed == first else OTHERS
             axis.plot(at.step, shown, color=COLOURS[name], ls=DASHES[name], **style)
     for axis in axes.flat:
         axis.set(yscale="log", ylim=(low * 0.8, None))
@@ -142,9 +142,9 @@ def draw_ratios(images: pd.DataFrame) -> Figure:
     for (copied, augment), rows in made.groupby(["copied", "augment"]):
         colour, marker, dash = CASES[copied, augment]
         for _, line in rows.groupby("seed"):
-            axis.plot(line.step, line.ratio, color=colour, lw=0.7, alpha=0.45, ls=dash)
+            axis.plot(line.step, line.ratio, color=colour, ls=dash, **OTHERS)
         mean = np.exp(np.log(rows.ratio).groupby(rows.step).mean())
-        axis.plot(mean.index, mean, marker, color=colour, ls=dash, ms=4.5, lw=1.8, label=case_name(copied, augment))
+        axis.plot(mean.index, mean, marker, color=colour, ls=dash, ms=5, lw=2, label=case_name(copied, augment))
     reference(axis, y=1)
     reference(axis, y=0.5)
     axis.set(yscale="log", xlabel=LOG_STEPS, ylabel="variance of GC over that of SG-B")

@@ -110,7 +110,7 @@ def beside_authors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def reference_table(table: pd.DataFrame) -> pd.DataFrame:
-    """`beside_authors` for reading: a column an h_s / N, rows ours and the authors' of SG-B and GC at each share."""
+    """`beside_authors` for reading, in millionths: a column an h_s / N, rows ours and the authors' of SG-B and GC at each share."""
     made = beside_authors(table)
     if made.empty:
         return made
@@ -119,12 +119,12 @@ def reference_table(table: pd.DataFrame) -> pd.DataFrame:
         for share, of in made.groupby("share") for name in ("SG-B", "GC")
         for whose, column in (("here", name), ("authors", f"{name}, authors"))
     }  # fmt: skip
-    return pd.DataFrame(rows).T.rename_axis(columns="h_s / N").rename(columns="{:g}".format)
+    return pd.DataFrame(rows).T.rename_axis(columns="over-parametrisation").rename(columns="{:g}".format)
 
 
 def _short(value: float) -> str:
-    """Two digits: 4.1e-3."""
-    return "" if np.isnan(value) else f"{value:.1e}".replace("e-0", "e-")
+    """Two digits, in millionths: 4.1e-3 is 4,100."""
+    return "" if np.isnan(value) else f"{float(f'{1e6 * value:.2g}'):,g}"
 
 
 def _authors(share: float, tau: float) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from sgdscope.claims import Evidence, Measurement, estimated, evidence
 from sgdscope.experiments.gradient_variance.random_features_tables import (
     FIRST,
+    NAMES,
     RATE,
     RUN,
     TARGET_LOSS,
@@ -22,6 +23,7 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
     difference,
     extremes,
     gains,
+    noise_correlations,
     of,
     plotted,
     saturation,
@@ -183,13 +185,13 @@ def svrg_cause(table: pd.DataFrame) -> Evidence:
         slope = slopes(rows, "age", "log_ratio") if rows.age.nunique() > 1 else []
         stale += above_zero(slope)
         details.append(f"slope {np.mean(slope):.2f} at {rate:g}" if len(slope) else f"one age at {rate:g}")
-    means = found.groupby(["seed", RATE, "age", TAU])[["log_noise", "log_ratio"]].mean()
-    correlations = means.groupby(["seed", RATE, "age"]).apply(lambda line: spearmanr(line.log_noise, line.log_ratio).statistic)
+    correlations = noise_correlations(found)
+    by_rate = ", ".join(f"{value:+.2f} at {rate:g}" for rate, value in correlations.groupby(RATE).mean().items()).replace("-", "−")
     return Evidence(
         {
             "vanishes": factor(-top.groupby("seed").log_ratio.mean()),
             "not_stale": Measurement(stale, detail=", ".join(details)),
-            "low_noise": estimated(correlations.groupby("seed").mean()),
+            "low_noise": estimated(correlations.groupby("seed").mean(), f"by rate: {by_rate}"),
         },
         data=DATA,
     )
@@ -226,10 +228,14 @@ def set_ups(descriptions: pd.DataFrame, sweep: pd.DataFrame, others: pd.DataFram
     apart = (logs["figures"] - logs["authors_code"]).groupby("seed").mean()
     failed = []
     for name, rows in found.groupby("definition"):
-        failed += [f"{name}, {what}" for what in (TAU, RATE) if not above_zero(-difference(rows, "log_mean", what, *ends(rows, what)))]
+        failed += [
+            f"{NAMES[name]}: {what.replace('_', ' ')}"
+            for what in (TAU, RATE)
+            if not above_zero(-difference(rows, "log_mean", what, *ends(rows, what)))
+        ]
     theirs = plotted(sweep, others)
     detail = "; ".join(
-        f"{name}: {np.exp(np.log(rows.ratio).mean()):.2f} times the plotted numbers" for name, rows in theirs.groupby("definition")
+        f"{NAMES[name]}: {np.exp(np.log(rows.ratio).mean()):.2f} times the plotted numbers" for name, rows in theirs.groupby("definition")
     )
     return Evidence(
         {
@@ -251,7 +257,9 @@ def rate_drop(table: pd.DataFrame) -> Evidence:
     by_tau = found.groupby(TAU).mean()
 
     def part(column: str) -> Measurement:
-        return estimated(by_seed[column], "by h_s/N: " + ", ".join(f"{value:.2f} at {tau:g}" for tau, value in by_tau[column].items()))
+        return estimated(
+            by_seed[column], "by h_s/N: " + ", ".join(f"{value:.2f} at {tau:g}" for tau, value in by_tau[column].items()).replace("-", "−")
+        )
 
     return Evidence(
         {"loss_falls": part("log_loss"), "variance_not_lower": part("log_exact"), "normalised_not_lower": part("normalised")}, data=DATA

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 
 from sgdscope.experiments.gradient_variance.random_features_group import ESTIMATORS
 from sgdscope.experiments.gradient_variance.random_features_tables import (
+    NAMES,
     RATE,
     TAU,
     TEACHER,
@@ -26,10 +27,9 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
     statistics,
     steps_to_target,
 )
-from sgdscope.figures import BATCHES, INK, MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, rate_colours, reference
+from sgdscope.figures import BATCHES, MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, rate_colours, reference
 
 RATIO = r"over-parametrisation, $h_s/N$"
-SETUP_TITLES = {"figures": "unit features, two outputs", "paper": "unit features, one output", "authors_code": "default initialisation"}
 STATISTIC_TITLES = {"max": "maximum", "mean": "mean"}
 
 
@@ -95,12 +95,16 @@ def draw_set_ups(sweep: pd.DataFrame, others: pd.DataFrame) -> Figure:
     narrow = pd.concat([sweep[sweep[TEACHER] == sweep[TEACHER].min()], others])
     found, theirs = of(statistics(narrow)), plotted(sweep, others)
     drawing, axes = plt.subplots(1, 3, figsize=(PAGE_WIDTH, 3.2), sharex=True, sharey=True)
-    for axis, (name, title) in zip(axes, SETUP_TITLES.items(), strict=True):
+    for axis, (name, title) in zip(axes, NAMES.items(), strict=True):
         for (rate, colour), marker in zip(rate_colours(found[RATE]).items(), MARKERS, strict=False):
             line = found[(found.definition == name) & (found[RATE] == rate)].groupby(TAU)["mean"].mean()
             axis.plot(line.index, line, marker, ls="-", color=colour, ms=4, lw=1.3, label=f"{rate:g}")
         crosses = theirs[theirs.definition == name]
-        axis.plot(crosses[TAU], crosses.theirs, "x", color=INK, ms=7, mew=1.6, ls="none", label="authors' plot" if len(crosses) else None)
+        for rate, colour in rate_colours(found[RATE]).items():
+            marks = crosses[crosses[RATE] == rate]
+            axis.plot(marks[TAU], marks.theirs, "x", color=colour, ms=7, mew=1.8, ls="none")
+        if len(crosses):
+            axis.plot([], [], "x", color=MUTED, ms=7, mew=1.8, ls="none", label="authors' plot, same colours")
         axis.set(yscale="log", title=title)
         _ratio_axis(axis, found[TAU], label=axis is axes[1])
     axes[0].set_ylabel("mean variance of SG-B")
@@ -143,7 +147,7 @@ def draw_factors(table: pd.DataFrame) -> Figure:
     """Shares of the variance of log variance by factor, and mean squared coordinates of gradients against h_s / N."""
     drawing, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.0), width_ratios=(1, 1))
     share = shares(of(statistics(table)))[::-1]
-    left.barh(share.index, share, color=SERIES[0], height=0.6)
+    left.barh([name.replace("h_s / N", "$h_s/N$") for name in share.index], share, color=SERIES[0], height=0.6)
     for i, value in enumerate(share):
         left.annotate(f"{100 * value:.1f}%", (value, i), (4, 0), textcoords="offset points", va="center", fontsize=9, color=MUTED)
     left.set(xlabel="share of the variance of log variance", xlim=(0, 1))
@@ -155,7 +159,7 @@ def draw_factors(table: pd.DataFrame) -> Figure:
             right.plot(line.index, line, ls=dash, color=colour, lw=1.4, label=f"{rate:g}" if dash == "-" else None)
     right.set(yscale="log", ylabel="mean square of a coordinate")
     _ratio_axis(right, table[TAU])
-    right.legend(title="learning rate", loc="lower left")
+    right.legend(title="learning rate", loc="upper left", bbox_to_anchor=(0, -0.28), ncols=3, columnspacing=1, handlelength=1.4)
     return drawing
 
 

@@ -13,12 +13,15 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
     RATE,
     RUN,
     TAU,
+    TEACHER,
     THRESHOLD,
     around_drop,
     crossing,
     curves,
+    difference,
     extremes,
     gains,
+    noise_correlations,
     of,
     plotted,
     saturation,
@@ -50,6 +53,7 @@ def headline(table: pd.DataFrame) -> Numbers:
         "fall_fast": at(rates[1], low) / at(rates[1], high),
         "gap_low": at(rates[0], low) / at(rates[1], low),
         "gap_high": at(rates[0], high) / at(rates[1], high),
+        "wide": float(np.exp(difference(sgd, "log_mean", TEACHER, sgd[TEACHER].max(), sgd[TEACHER].min()).mean())),
         "svrg_low": float(np.exp(gain[gain[TAU] == low].svrg.mean())),
         "svrg_high": float(np.exp(gain[gain[TAU] == high].svrg.mean())),
     }
@@ -106,13 +110,20 @@ def minima(table: pd.DataFrame) -> Numbers:
 
 
 def svrg(table: pd.DataFrame) -> Numbers:
-    """SVRG over SG-B at the youngest and the oldest snapshots, at the largest h_s / N."""
+    """SVRG over SG-B at the youngest and the oldest snapshots, at the largest h_s / N; rank correlation with SG-B's at extreme rates."""
     if incomplete(table):
         return None
     found = staleness(table)
     by_age = np.exp(found[found[TAU] == found[TAU].max()].groupby("age").log_ratio.mean())
     young, old = by_age.index[0], by_age.index[-1]
-    return {"high": found[TAU].max(), "young": young, "old": old, "ratio_young": by_age[young], "ratio_old": by_age[old]}
+    related = noise_correlations(found).groupby(RATE).mean()
+    numbers = {"high": found[TAU].max(), "young": young, "old": old, "ratio_young": by_age[young], "ratio_old": by_age[old]}
+    return numbers | {
+        "slow": related.index[0],
+        "fast": related.index[-1],
+        "related_slow": related.iloc[0],
+        "related_fast": related.iloc[-1],
+    }
 
 
 def batch_sizes(table: pd.DataFrame) -> Numbers:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 TAU, RATE, TEACHER, INPUT = "overparametrisation", "learning_rate", "teacher_hidden", "input_dim"
 RUN = ["definition", TAU, INPUT, TEACHER, RATE, "seed"]
 """What tells two students apart."""
+NAMES = {"figures": "unit features, two outputs", "paper": "unit features, one output", "authors_code": "default initialisation"}
+"""Set-ups in words."""
 FIRST = 0.3
 """Share of the steps that the statistics leave out (App. C.2)."""
 THRESHOLD = 5.0
@@ -115,6 +118,12 @@ def staleness(table: pd.DataFrame) -> pd.DataFrame:
     wide["age"] = (wide.step - wide.first_refresh) % wide.refresh_every
     wide = wide[(wide.age > 0) & (wide["SVRG"] > 0)]
     return wide.assign(log_ratio=np.log(wide["SVRG"] / wide["SG-B"]), log_noise=np.log(wide["SG-B"]))
+
+
+def noise_correlations(found: pd.DataFrame) -> pd.Series:
+    """Rank correlation over h_s / N of SG-B's variance and SVRG's share of it (both from `staleness`), by seed, rate and age."""
+    means = found.groupby(["seed", RATE, "age", TAU])[["log_noise", "log_ratio"]].mean()
+    return means.groupby(["seed", RATE, "age"]).apply(lambda line: spearmanr(line.log_noise, line.log_ratio).statistic)
 
 
 def normalised(table: pd.DataFrame) -> pd.Series:

@@ -4,6 +4,7 @@ from sgdscope.figures.meaning import MARKERS, batch_colours, mark_break_even, ra
 from sgdscope.figures.prose import Sentence, say
 from sgdscope.figures.show import Missing, Shown, figure, show
 from sgdscope.figures.style import BATCHES, DIVERGING, GRID, INK, MUTED, PAGE_WIDTH, PAPER, RATES, SEQUENTIAL, SERIES
+from sgdscope.figures.ticks import plain_ticks
 
 __all__ = [
     "BATCHES",
@@ -23,6 +24,7 @@ __all__ = [
     "batch_colours",
     "figure",
     "mark_break_even",
+    "plain_ticks",
     "rate_colours",
     "reference",
     "say",

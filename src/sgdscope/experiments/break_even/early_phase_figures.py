@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from sgdscope.experiments.break_even.early_phase_tables import from_point, points, probes, trajectories
-from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, rate_colours, reference
+from sgdscope.figures import MARKERS, PAGE_WIDTH, PAPER, SEQUENTIAL, figure, mark_break_even, plain_ticks, rate_colours, reference
 from sgdscope.trajectories import grid, nearest
 
 LAMBDA_K, LAMBDA_H = r"$\lambda_K^1$", r"$\lambda_H^1$"
@@ -50,21 +48,11 @@ def draw_embedding(embedded: pd.DataFrame, table: pd.DataFrame) -> Figure:
         bar = drawing.colorbar(mesh, ax=axis, pad=0.02)
         bar.outline.set_visible(False)
         if logarithmic:
-            _plain_ticks(bar.ax.yaxis)
+            plain_ticks(bar.ax.yaxis)
     axes.flat[-1].set_axis_off()
     handles, labels = axes.flat[0].get_legend_handles_labels()
     axes.flat[-1].legend(handles, labels, loc="center", title="learning rate", markerscale=1.5)
     return drawing
-
-
-def _plain_ticks(*axes: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers, 1, 2, 5, 10, ..., few enough to stand apart."""
-    for axis in axes:
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_trajectories(axis: Axes, embedded: pd.DataFrame, found: pd.DataFrame) -> None:
@@ -95,7 +83,7 @@ def draw_equal_accuracy(at: pd.DataFrame, table: pd.DataFrame) -> Figure:
         axis.fill_between(line.accuracy, line.low, line.high, color=colour, alpha=0.2, lw=0)
     _mark_points(table, {axis: ("train_accuracy", "K_top")})
     axis.set(xlabel="training accuracy", ylabel=f"top eigenvalue of K, {LAMBDA_K}", yscale="log")
-    _plain_ticks(axis.yaxis)
+    plain_ticks(axis.yaxis)
     axis.legend(title="learning rate")
     return drawing
 
@@ -120,7 +108,7 @@ def draw_course(table: pd.DataFrame) -> Figure:
         axis.set(ylabel=title)
     for axis in axes[0]:
         axis.set_yscale("log")
-        _plain_ticks(axis.yaxis)
+        plain_ticks(axis.yaxis)
     for axis, level in ((axes[0, 1], 1), (axes[1, 0], 1), (axes[1, 1], 0)):
         reference(axis, y=level)
     for axis in axes[1]:
@@ -145,7 +133,8 @@ def draw_scatter(table: pd.DataFrame) -> Figure:
     axes[1].set(ylabel="change of the training\nloss in the next step", xscale="log")
     for axis in axes:
         axis.set_xlabel(f"top eigenvalue of K, {LAMBDA_K}")
-    _plain_ticks(axes[0].xaxis, axes[0].yaxis, axes[1].xaxis)
+    for axis in (axes[0].xaxis, axes[0].yaxis, axes[1].xaxis):
+        plain_ticks(axis)
     axes[0].legend(title="learning rate")
     return drawing
 
@@ -162,7 +151,7 @@ def draw_spectra(peaks: pd.DataFrame) -> Figure:
         of = "all" if matrix == "K" else "the largest"
         axis.set(xscale="log", xlabel=f"eigenvalue of {matrix} ({of})", ylabel="number, all seeds")
         axis.yaxis.get_major_locator().set_params(integer=True)
-        _plain_ticks(axis.xaxis)
+        plain_ticks(axis.xaxis)
     axes[0].legend(title="learning rate")
     return drawing
 
@@ -180,7 +169,8 @@ def draw_assumptions(table: pd.DataFrame) -> Figure:
     axes[1].set(ylabel=r"$|\langle e_H^1, e_K^1\rangle|$", ylim=(0, 1))
     axes[2].set(ylabel=rf"$\alpha=${LAMBDA_K}/{LAMBDA_H}", yscale="log")
     reference(axes[0], y=0.1)
-    _plain_ticks(axes[0].yaxis, axes[2].yaxis)
+    for axis in (axes[0].yaxis, axes[2].yaxis):
+        plain_ticks(axis)
     axes[1].set_xlabel(r"learning rate times steps, $\eta t$")
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, title="learning rate", loc="outside lower center", ncols=len(labels))
@@ -201,7 +191,8 @@ def draw_steps(table: pd.DataFrame) -> Figure:
         reference(axis, y=0)
         reference(axis, x=1)
         axis.set(xlabel="left side of Eq. 1 before the step", xscale="log")
-    _plain_ticks(axes[0].xaxis, axes[1].xaxis)
+    for axis in (axes[0].xaxis, axes[1].xaxis):
+        plain_ticks(axis)
     axes[0].set_ylabel("change of the sharpness (%)")
     axes[1].set_ylabel(r"change of the distance $\psi$")
     axes[0].legend(title="learning rate")

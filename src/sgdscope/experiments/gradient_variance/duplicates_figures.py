@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from sgdscope.experiments.gradient_variance.cifar_figures import AVERAGE, COLOURS, DASHES, LOG_STEPS, OTHERS
 from sgdscope.experiments.gradient_variance.cifar_tables import NAMES
 from sgdscope.experiments.gradient_variance.duplicates_tables import TAU, cases, comparable, gap_table, gaps, means, prices, ratio_curves
-from sgdscope.figures import MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, reference
+from sgdscope.figures import MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, plain_ticks, reference
 
 RATIO = r"over-parametrisation, $h_s/N$"
 OF_GROUP = {"SG-B": "sgd", "SG-2B": "sgd2", "SVRG": "svrg", "GC": "gc"}
@@ -35,17 +34,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def _plain(axis: Axis, *ticks: float) -> None:
-    """These ticks, or 1, 2, 5, 10, ..., as plain numbers on a logarithmic axis."""
-    axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _ratio_axis(axis: Axis) -> None:
     low, high = axis.get_view_interval()
-    _plain(axis, *[tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high])
+    plain_ticks(axis, *[tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high])
 
 
 @figure
@@ -97,7 +88,7 @@ def draw_gaps(table: pd.DataFrame) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel=RATIO)
         reference(axis, y=1)
         _ratio_axis(axis.xaxis)
-        _plain(axis.yaxis)
+        plain_ticks(axis.yaxis)
     return drawing
 
 
@@ -148,7 +139,7 @@ def draw_ratios(images: pd.DataFrame) -> Figure:
     reference(axis, y=1)
     reference(axis, y=0.5)
     axis.set(yscale="log", xlabel=LOG_STEPS, ylabel="variance of GC over that of SG-B")
-    _plain(axis.yaxis)
+    plain_ticks(axis.yaxis)
     drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return drawing
 
@@ -169,8 +160,8 @@ def draw_prices(features: pd.DataFrame, images: pd.DataFrame) -> Figure:
     axis.plot(line, 1 + line, color=MUTED, lw=1.1, ls=(0, (4, 3)))
     axis.set(xscale="log", yscale="log", xlabel="gradients of an update, for each gradient of the steps up to the next")
     axis.set_ylabel("variance of SG-B over that of GC")
-    _plain(axis.xaxis)
-    _plain(axis.yaxis)
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis)
     handles, labels = axis.get_legend_handles_labels()
     handles.append(Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 3))))
     drawing.legend(handles, [*labels, "a batch larger by as many gradients"], loc="outside lower center", ncols=2)

@@ -6,9 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from sgdscope.experiments.gradient_variance.random_features_group import ESTIMATORS
 from sgdscope.experiments.gradient_variance.random_features_tables import (
@@ -27,7 +26,7 @@ from sgdscope.experiments.gradient_variance.random_features_tables import (
     statistics,
     steps_to_target,
 )
-from sgdscope.figures import BATCHES, MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, rate_colours, reference
+from sgdscope.figures import BATCHES, MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, plain_ticks, rate_colours, reference
 
 RATIO = r"over-parametrisation, $h_s/N$"
 STATISTIC_TITLES = {"max": "maximum", "mean": "mean"}
@@ -41,20 +40,9 @@ def _ratio_axis(axis: Axes, values: pd.Series, label: bool = True) -> None:
         if value > 1.55 * previous:
             shown.append(value)
             previous = value
-    axis.xaxis.set_major_locator(FixedLocator(shown))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
+    plain_ticks(axis.xaxis, *shown)
     if label:
         axis.set_xlabel(RATIO)
-
-
-def _plain(axis: Axis) -> None:
-    """Plain numbers, 1, 2, 5, 10, ..., on a logarithmic axis that spans few decades."""
-    low, high = axis.get_view_interval()
-    if high < 50 * low:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 @figure
@@ -135,7 +123,7 @@ def draw_normalised(table: pd.DataFrame) -> Figure:
         axis.set(title=title, yscale="log" if column == "guarded" else "linear")
         _ratio_axis(axis, table[TAU], label=axis is axes[1])
         if column == "guarded":
-            _plain(axis.yaxis)
+            plain_ticks(axis.yaxis)
     axes[0].set_ylabel("normalised variance of SG-B")
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, title="learning rate", loc="outside lower center", ncols=len(labels))
@@ -180,7 +168,7 @@ def draw_extremes(table: pd.DataFrame) -> Figure:
                 axis.plot(guarded.index, guarded, ls=(0, (2, 2)), color=colour, lw=1.2)
         axis.set(title=title, yscale="log", xticks=[-2, -1, 0, 1, 2])
         reference(axis, y=1)
-        _plain(axis.yaxis)
+        plain_ticks(axis.yaxis)
     axes[1].set_xlabel("log points from the maximum of the ratio")
     axes[0].set_ylabel("mean over coordinates")
     axes[1].set_ylabel("extreme over all")
@@ -249,7 +237,7 @@ def draw_drop(table: pd.DataFrame) -> Figure:
             reference(axis, x=half)
             axis.set(title=title if tau == taus[0] else "", yscale="linear" if column == "normalised" else "log")
             if column != "normalised":
-                _plain(axis.yaxis)
+                plain_ticks(axis.yaxis)
         line[0].set_ylabel(rf"$h_s/N$ = {tau:g}")
     axes[-1, 1].set_xlabel("steps")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -8,22 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
 from sgdscope.experiments.gradient_variance.stratified_tables import LEAST_RISE, RULES, boundaries, cluster_summary, shape_numbers
-from sgdscope.figures import INK, MARKERS, MUTED, PAGE_WIDTH, PAPER, SERIES, figure, reference
+from sgdscope.figures import INK, MARKERS, MUTED, PAGE_WIDTH, PAPER, SERIES, figure, plain_ticks, reference
 
 RULE_STYLE = {rule: {"color": SERIES[i], "marker": MARKERS[i]} for i, rule in enumerate(RULES)}
-
-
-def _plain(*axes: Axes, ticks: tuple[float, ...], along: str = "y") -> None:
-    """These ticks and no others on a logarithmic axis, as plain numbers."""
-    for axis in axes:
-        of = getattr(axis, f"{along}axis")
-        of.set_ticks(ticks)
-        of.set_major_formatter(StrMethodFormatter("{x:g}"))
-        of.set_minor_locator(NullLocator())
-        of.set_minor_formatter(NullFormatter())
 
 
 @figure
@@ -43,7 +32,7 @@ def draw_draws(draws: pd.DataFrame) -> Figure:
     reference(axis, x=1)
     axis.set(xscale="log", xlabel="variance over all draws, over what Eq. 7 gives")
     axis.set_yticks(range(len(names)), names)
-    _plain(axis, ticks=(0.1, 0.2, 0.5, 1, 2, 3), along="x")
+    plain_ticks(axis.xaxis, 0.1, 0.2, 0.5, 1, 2, 3)
     axis.grid(axis="y", visible=False)
     drawing.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return drawing
@@ -72,10 +61,10 @@ def draw_duplicates(copies: pd.DataFrame, apart: pd.DataFrame) -> Figure:
     for axis in axes:
         reference(axis, y=1)
         axis.set(xscale="log", yscale="log", xlabel="copies of the example in all")
-        _plain(axis, ticks=tuple(sorted(times.unique())), along="x")
+        plain_ticks(axis.xaxis, *sorted(times.unique()))
         axis.legend(loc="upper left", bbox_to_anchor=(0, -0.22))
-    _plain(axes[0], ticks=(0.1, 0.2, 0.5, 1, 2, 5))
-    _plain(axes[1], ticks=(0.2, 0.5, 1, 2, 5))
+    plain_ticks(axes[0].yaxis, 0.1, 0.2, 0.5, 1, 2, 5)
+    plain_ticks(axes[1].yaxis, 0.2, 0.5, 1, 2, 5)
     axes[0].set_ylabel("variance, over that\nbefore copying")
     axes[1].set_ylabel("with over without copies")
     return drawing
@@ -104,8 +93,10 @@ def draw_shapes(clusters: pd.DataFrame) -> Figure:
             if name == networks[0]:
                 axis.set_title(title.replace("\n", " "))
         row[0].set_ylabel(f"{name}\n" + r"$\mathrm{V}_k$ / variance of all")
-    _plain(*axes.flat, ticks=(2, 10, 100), along="x")
-    _plain(*axes.flat, ticks=(0.0001, 0.01, 1))
+    for axis in axes.flat:
+        plain_ticks(axis.xaxis, 2, 10, 100)
+    for axis in axes.flat:
+        plain_ticks(axis.yaxis, 0.0001, 0.01, 1)
     for axis in axes[-1]:
         axis.set_xlabel(r"size of the cluster, $N_k$")
     return drawing
@@ -133,7 +124,8 @@ def draw_variances(clusters: pd.DataFrame) -> Figure:
             axis.set(yscale="log", title=f"{name}, K = {count}")
             axis.set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
         row[0].set_ylabel("variance, over that of\nK independent draws")
-    _plain(*axes.flat, ticks=(0.05, 0.1, 0.2, 0.5, 1, 2))
+    for axis in axes.flat:
+        plain_ticks(axis.yaxis, 0.05, 0.1, 0.2, 0.5, 1, 2)
     for axis in axes[-1]:
         axis.set_xlabel("steps of training")
     drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -152,7 +144,8 @@ def draw_objective(objective: pd.DataFrame) -> Figure:
             axis.plot(ordered.iteration, ordered.objective, color=RULE_STYLE[rule]["color"], lw=1, alpha=0.7)
             axis.plot(raised.iteration, raised.objective, "^", color=INK, ms=4, ls="none")
         axis.set(title=title, xlabel="step", yscale="log")
-    _plain(*axes, ticks=(0.001, 0.01, 0.1, 1))
+    for axis in axes:
+        plain_ticks(axis.yaxis, 0.001, 0.01, 0.1, 1)
     axes[0].set_ylabel("objective of Eq. 2,\nover that of one cluster")
     return drawing
 
@@ -233,7 +226,7 @@ def draw_pairs(pairs: pd.DataFrame, found: pd.DataFrame) -> Figure:
         xscale="log",
         yscale="log",
     )
-    _plain(axes[1], ticks=(0.5, 1, 2), along="x")
-    _plain(axes[1], ticks=(0.1, 0.2, 0.5, 1))
+    plain_ticks(axes[1].xaxis, 0.5, 1, 2)
+    plain_ticks(axes[1].yaxis, 0.1, 0.2, 0.5, 1)
     axes[1].legend(loc="upper left", bbox_to_anchor=(0, -0.2))
     return drawing

@@ -117,7 +117,6 @@ partitions = collect(runs["partitions"])
 # class and by gradient ({py:class}`~sgdscope.estimators.GradientClustering`). Mean and variance have to agree with the formula within their standard errors.
 
 # %%
-training = collect(runs["training"])
 monte_carlo = collect(runs["monte_carlo"])
 
 # %%

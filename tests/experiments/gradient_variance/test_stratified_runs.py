@@ -351,7 +351,7 @@ PARAMETERS = {
 def test_runs_of_the_page():
     runs = stratified.runs(**PARAMETERS)
     assert len(runs["clusters"]) == 4 and len(runs["points"]) == 2 * 2 * 2 and len(runs["counter_examples"]) == 3
-    assert {config.hidden for config in runs["training"] if config.model == "lenet"} == {()}
+    assert {config.hidden for config in runs["clusters"] if config.model == "lenet"} == {()}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from sgdscope.errors import InvalidInput
 from sgdscope.experiments.gradient_variance.stratified_duplicates import Copies, CopiesApart
 from sgdscope.experiments.gradient_variance.stratified_enumeration import Draws, Limits, Partitions
-from sgdscope.experiments.gradient_variance.stratified_networks import Clusters, MonteCarlo, Objective, Trained
+from sgdscope.experiments.gradient_variance.stratified_networks import Clusters, MonteCarlo, Objective
 from sgdscope.experiments.gradient_variance.stratified_plane import PROTOCOLS, Points
 from sgdscope.experiments.gradient_variance.stratified_steps import CounterExamples, Optima
 
@@ -31,7 +31,7 @@ def runs(
     point_sets: int,
     point_stages: Sequence[int],
 ) -> dict[str, list[Any]]:
-    """All runs of the page, by the name under which its cells collect them.
+    """All runs of the page, by the name under which its cells collect them. Those on networks ask for the training, whose weights stay in the store.
 
     Args:
         dataset: labelled images.
@@ -85,7 +85,6 @@ def runs(
         "copies_apart": [CopiesApart(**fields) for fields in small],
         "optima": [Optima(**fields) for fields in small],
         "counter_examples": [CounterExamples(number, width) for number, width in WIDTHS.items()],
-        "training": [Trained(**fields) for fields in training],
         "monte_carlo": [MonteCarlo(**fields, num_clusters=sampled_clusters, repeats=repeats) for fields in sampled],
         "clusters": [Clusters(**fields, num_clusters=tuple(num_clusters)) for fields in sampled],
         "objective": [Objective(**fields, num_clusters=tuple(num_clusters)) for fields in sampled],

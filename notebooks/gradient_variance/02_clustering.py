@@ -58,7 +58,13 @@
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
-from sgdscope.experiments.gradient_variance import clustering, clustering_evidence, clustering_figures
+from sgdscope.experiments.gradient_variance import (
+    clustering,
+    clustering_costs_evidence,
+    clustering_evidence,
+    clustering_figures,
+    clustering_numbers,
+)
 from sgdscope.figures import say, show
 from sgdscope.runs import collect
 from sgdscope.runs.card import provenance_card
@@ -116,7 +122,7 @@ algorithms = collect(runs["algorithms"])
 judge("gv-fig-2", clustering_evidence.figure_2(algorithms))
 
 # %% tags=["remove-cell", "nbval-check-output"]
-clustering_evidence.columns(algorithms, ["case", "assigned_otherwise"])
+clustering_numbers.columns(algorithms, ["case", "assigned_otherwise"])
 
 # %% [markdown]
 # ## Low rank costs accuracy of the centres, and little of the variance
@@ -136,7 +142,7 @@ show(
     name="centres",
     alt="Left: errors of the centres on a logarithmic axis fall from the mean update to the decomposition of rank one, two and four; those of "
     "convolutions lie well above those of linear layers. Right: the variance of the estimators hardly differs between the rules.",
-    numbers=clustering_evidence.columns(centres, ["model", "train_steps", "seed", "rule", "layer", "error", "ratio", "exact_ratio"]),
+    numbers=clustering_numbers.columns(centres, ["model", "train_steps", "seed", "rule", "layer", "error", "ratio", "exact_ratio"]),
 )
 
 # %% tags=["hide-input"]
@@ -145,7 +151,7 @@ say(
     "decomposition of rank one {linear_svd:.1f}% and {convolution_svd:.0f}%, of rank four {linear_rank:.2f}% and {convolution_rank:.1f}%. The variance that is "
     "left, over that of a mini-batch of as many, is {ratio_mean:.3f}, {ratio_svd:.3f} and {ratio_rank:.3f} in the mean, and {exact:.3f} with exact centres. So a "
     "far better centre buys very little: what counts is which example goes where, and the coarse centres say that well enough.",
-    clustering_evidence.centre_summary(centres),
+    clustering_numbers.centre_summary(centres),
 )
 
 # %%
@@ -184,7 +190,7 @@ show(
     name="costs",
     alt="Bars of measured times for three networks. For the MLP the steps alone take a small part of a pass; for ResNet8 they take between one "
     "and two and a half passes, for ResNet18 about one. The counted costs lie below the measured ones for the convolutional networks.",
-    numbers=clustering_evidence.cost_numbers(steps),
+    numbers=clustering_numbers.cost_numbers(steps),
 )
 
 # %% tags=["hide-input"]
@@ -193,7 +199,7 @@ say(
     "that they need, {iteration_mlp:.2f}, {iteration_resnet8:.2f} and {iteration_resnet18:.2f}. The table counts multiplications of U without the sums over "
     "positions, so for convolutions it promises next to nothing; {U_resnet8:.2f} and {U_resnet18:.2f} are measured, for patches have to be cut first. "
     "An incremental update costs as much as an iteration on its batch. It is cheap only because few batches are needed: one in twenty steps adds a twentieth of that.",
-    clustering_evidence.cost_summary(steps),
+    clustering_numbers.cost_summary(steps),
 )
 
 # %% [markdown]
@@ -209,11 +215,11 @@ say(
 say(
     "Over what $K$ more samples add to the peak of a forward and backward pass, the peak of A and U is {memory_mlp:.1f} on the MLP, {memory_resnet8:.2f} on "
     "ResNet8 and {memory_resnet18:.2f} on ResNet18.",
-    clustering_evidence.cost_summary(steps),
+    clustering_numbers.cost_summary(steps),
 )
 
 # %%
-judge("gv-tab-1", clustering_evidence.table_1(steps))
+judge("gv-tab-1", clustering_costs_evidence.table_1(steps))
 
 # %% [markdown]
 # ### By its own counts the table is too kind to the assignment
@@ -225,7 +231,7 @@ judge("gv-tab-1", clustering_evidence.table_1(steps))
 
 # %%
 layers = collect(runs["layers"])
-judge("gv-err-tab-1", clustering_evidence.table_1_erratum(layers))
+judge("gv-err-tab-1", clustering_costs_evidence.table_1_erratum(layers))
 
 # %% [markdown]
 # ## Fixed sizes collapse
@@ -246,7 +252,7 @@ show(
     alt="Left: with fixed sizes one or a few clusters are left everywhere, with the other rules nearly all. Right: fixed sizes lie at or above "
     "the line of the mini-batch by up to a factor of sixteen; on networks the finer count lies below it everywhere and the authors' on all but the untrained MLP, on "
     "Gaussian vectors only the finer count reaches it.",
-    numbers=clustering_evidence.size_numbers(gaussian, real),
+    numbers=clustering_numbers.size_numbers(gaussian, real),
 )
 
 # %% tags=["hide-input"]
@@ -255,7 +261,7 @@ say(
     "{real_fixed_ratio:.1f} times that of a mini-batch; refilling at every step brings this to {real_refilled:.2f}. Running counts leave {real_128:.2f} (batches of 128) and "
     "{real_32:.2f} (of 32), plain k-means {real_none:.2f}. On Gaussian vectors there is nothing to find, and clusters of unequal size do harm: "
     "{gaussian_128:.2f} with batches of 128, {gaussian_none:.2f} with k-means, against {gaussian_32:.2f} with batches of 32.",
-    clustering_evidence.size_summary(gaussian, real),
+    clustering_numbers.size_summary(gaussian, real),
 )
 
 # %%
@@ -279,7 +285,7 @@ show(
     name="range",
     alt="Variance ratios against the number of clusters on logarithmic axes, both panels alike. All lines lie at or below the line of twice the "
     "mini-batch; those of trained networks fall to about a tenth at a hundred clusters.",
-    numbers=clustering_evidence.range_numbers(by_clusters),
+    numbers=clustering_numbers.range_numbers(by_clusters),
 )
 
 # %%
@@ -299,7 +305,7 @@ show(
     clustering_figures.draw_uniform(cloud),
     name="uniform",
     alt="The ratio rises from a hundredth in one dimension over a tenth in two and seven tenths in ten to one at a hundred dimensions and more.",
-    numbers=clustering_evidence.columns(cloud, ["dimension", "seed", "ratio"]),
+    numbers=clustering_numbers.columns(cloud, ["dimension", "seed", "ratio"]),
 )
 
 # %%

@@ -54,7 +54,7 @@
 
 # %% tags=["hide-input"]
 from sgdscope.claims import judge
-from sgdscope.experiments.gradient_variance import mnist, mnist_evidence, mnist_figures, mnist_tables
+from sgdscope.experiments.gradient_variance import mnist, mnist_evidence, mnist_figures, mnist_numbers, mnist_tables
 from sgdscope.figures import say, show
 from sgdscope.runs import collect
 from sgdscope.runs.card import provenance_card
@@ -124,7 +124,7 @@ runs = mnist.runs(
 # and what this page has at paper scale. Beside them what is in force here.
 
 # %%
-mnist_tables.settings(runs["main"][0])
+mnist_numbers.settings(runs["main"][0])
 
 # %%
 judge("gv-tab-2", mnist_evidence.hyperparameters())
@@ -133,7 +133,7 @@ judge("gv-tab-2", mnist_evidence.hyperparameters())
 # How over-parametrised are these networks? The paper divides the number of parameters by the number of training images.
 
 # %%
-mnist_tables.counted_networks()
+mnist_numbers.counted_networks()
 
 # %%
 judge("gv-overparam", mnist_evidence.counted())
@@ -155,7 +155,7 @@ followed = collect(runs["main"])
 main = mnist_tables.present(followed)
 
 # %% tags=["hide-input"]
-say("{found:.0f} of {expected:.0f} trajectories have been computed.", mnist_tables.presence(followed))
+say("{found:.0f} of {expected:.0f} trajectories have been computed.", mnist_numbers.presence(followed))
 
 # %% mystnb={"figure": {"name": "fig-mnist-variances", "caption": "Left: average variance of four estimators along one trajectory of SGD (the paper's Fig. 3a). Thin lines: seeds, thick: their geometric mean; at an update of SVRG and GC the value just before it. Open marks: GC right after its updates; SVRG is exactly zero there. Right: training loss. Dashed: the paper's bounds."}} tags=["hide-input"]
 show(
@@ -163,14 +163,14 @@ show(
     name="mnist-variances",
     alt="Left, the average variance of SG-B, SG-2B, SVRG and GC over training steps on a logarithmic axis: all fall by orders of magnitude. Right, the training "
     "loss falls likewise and levels off.",
-    numbers=mnist_tables.course_numbers(main),
+    numbers=mnist_numbers.course_numbers(main),
 )
 
 # %% tags=["hide-input"]
 say(
     "The loss ends at {loss:.4f} with {accuracy:.1f}% of the training images right. The variance of SG-B rises at first, to {largest:.1e}, and falls to {last:.1e}. GC has "
     "{gc:.2f} times the variance of SG-2B on average; over the last fifth of the measurements SVRG has {svrg:.2f} times that of SG-B.",
-    mnist_tables.said(main),
+    mnist_numbers.said(main),
 )
 
 # %%
@@ -196,14 +196,14 @@ show(
     mnist_figures.draw_half(main),
     name="mnist-half",
     alt="Dots scatter around a horizontal dashed line just below one half over all of training; nearly all of them stay below the line at one.",
-    numbers=mnist_tables.half_numbers(main),
+    numbers=mnist_numbers.half_numbers(main),
 )
 
 # %% tags=["hide-input"]
 say(
     "The mean ratio is {mean:.3f}, the formula gives {formula:.3f}; single measurements lie between {low:.2f} and {high:.2f}, {above:.0f} of {count:.0f} at 1 or more. Such a one is the scatter of "
     "two estimated variances, and no exception to the formula.",
-    mnist_tables.half_said(main),
+    mnist_numbers.half_said(main),
 )
 
 # %%
@@ -222,14 +222,14 @@ show(
     name="mnist-normalised",
     alt="Left, two forms of the normalised variance over training steps, both between one half and one. Right, the authors' form at three scales of the "
     "gradients: three curves of one shape, lower the smaller the gradients.",
-    numbers=mnist_tables.normalised_numbers(main),
+    numbers=mnist_numbers.normalised_numbers(main),
 )
 
 # %% tags=["hide-input"]
 say(
     "From the first to the last measurements the ratio of totals goes from {totals_first:.2f} to {totals_last:.2f} and the authors' form from {guarded_first:.2f} to "
     "{guarded_last:.2f}; the curve in the paper's Fig. 3d falls from about 0.9 to 0.6. Where the ratio of totals does not fall, the gradient vanishes at least as fast as its noise.",
-    mnist_tables.said(main),
+    mnist_numbers.said(main),
 )
 
 # %%
@@ -245,7 +245,7 @@ judge("gv-err-eps", mnist_evidence.guard(followed, noise))
 # numbers in place of estimates, with no signal or with a mean of one standard deviation. The last column has the guard; the numbers of one row are a thousandth of the others.
 
 # %%
-mnist_tables.noise_numbers(noise).round(4)
+mnist_numbers.noise_numbers(noise).round(4)
 
 # %%
 judge("gv-err-above-1", mnist_evidence.above_one(noise, followed))
@@ -261,14 +261,14 @@ show(
     mnist_figures.draw_growth(main),
     name="mnist-growth",
     alt="The ratio of the longest to the mean gradient rises by more than ten times early in training, then stays within one order of magnitude.",
-    numbers=mnist_tables.growth_numbers(main),
+    numbers=mnist_numbers.growth_numbers(main),
 )
 
 # %% tags=["hide-input"]
 say(
     "The ratio begins at {growth_first:.0f}, is {growth_largest:.0f} at its largest and {growth_last:.0f} at the end. To stay there is what a bound looks like, though not a small one. And the end of a run with "
     "weight decay is no strict test of it: there the mean gradient of the loss balances the decay and does not go to zero.",
-    mnist_tables.said(main),
+    mnist_numbers.said(main),
 )
 
 # %% [markdown]
@@ -287,14 +287,14 @@ show(
     name="mnist-fresh",
     alt="Left, the ratio stays well below one at all updates. Right, it is far below one for gradients on a line and with one outlier, and above one for "
     "isotropic and uniform gradients in many dimensions.",
-    numbers=mnist_tables.fresh_numbers(constructed),
+    numbers=mnist_numbers.fresh_numbers(constructed),
 )
 
 # %% tags=["hide-input"]
 say(
     "Along training GC has {gc_mean:.2f} times the variance of SG-B right after its updates, {gc:.2f} at worst; SVRG has none but rounding ({svrg:.0e} times). On constructed gradients clusters just found have up to "
     "{worst:.2f} times the variance of SG-B.",
-    mnist_tables.fresh_said(main, constructed),
+    mnist_numbers.fresh_said(main, constructed),
 )
 
 # %%
@@ -316,14 +316,14 @@ show(
     name="mnist-protocols",
     alt="Left, pairs of marks for the four estimators: both protocols agree closely and give one order. Right, four curves of the training loss that "
     "coincide at first and then differ.",
-    numbers=mnist_tables.protocol_numbers(main, own),
+    numbers=mnist_numbers.protocol_numbers(main, own),
 )
 
 # %% tags=["hide-input"]
 say(
     "In the authors' protocol the largest of the four training losses is {loss:.2f} times the smallest on average; the mean variance of an estimator changes by a factor of {factor:.2f} at most between the protocols, "
     "and {flipped:.0f} of six pairs change their order.",
-    mnist_tables.protocol_said(main, own),
+    mnist_numbers.protocol_said(main, own),
 )
 
 # %% tags=["hide-input"]
@@ -350,7 +350,7 @@ show(
     name="mnist-problems",
     alt="Two scatter plots of steps to half of the first loss. Against the average variance the problems show no common trend, against the normalised variance the "
     "slower ones lie to the right.",
-    numbers=mnist_tables.problem_numbers(tried),
+    numbers=mnist_numbers.problem_numbers(tried),
 )
 
 # %% tags=["hide-input"]
@@ -358,7 +358,7 @@ say(
     "Rank correlations over {problems:.0f} problems, means over seeds: {normalised_0_5:.2f} for the normalised variance and {variance_0_5:.2f} for the variance; to 0.7 of the first loss "
     "{normalised_0_7:.2f} and {variance_0_7:.2f}, to 0.85 of it {normalised_0_85:.2f} and {variance_0_85:.2f}. {unreached:.0f} runs do not reach the half. A caution: slow problems are measured for "
     "longer, and normalised variance rises in training. With the mean over the whole run in place of that up to the loss they are {normalised_whole:.2f} and {variance_whole:.2f}.",
-    mnist_tables.problems_said(tried),
+    mnist_numbers.problems_said(tried),
 )
 
 # %%
@@ -379,18 +379,18 @@ show(
     mnist_figures.draw_training(used),
     name="mnist-training",
     alt="Training losses of four estimators. Against steps the curves lie close together; against gradients computed the plain mini-batch is fastest.",
-    numbers=mnist_tables.training_numbers(used),
+    numbers=mnist_numbers.training_numbers(used),
 )
 
 # %% tags=["hide-input"]
 say(
     "On the first problem the loss ends at {sgd:.3f} with SG-B, {sgd2:.3f} with SG-2B, {svrg:.3f} with SVRG and {gc:.3f} with GC, after {sgd_gradients:,.0f}, {sgd2_gradients:,.0f}, "
     "{svrg_gradients:,.0f} and {gc_gradients:,.0f} gradients. A step with less variance costs more; the right panels show what is left of the gain at equal cost.",
-    mnist_tables.training_said(used),
+    mnist_numbers.training_said(used),
 )
 
 # %% tags=["remove-cell", "nbval-check-output"]
-mnist_tables.half_numbers(main).round(4)
+mnist_numbers.half_numbers(main).round(4)
 
 # %% [markdown]
 # ## Deviations from the paper

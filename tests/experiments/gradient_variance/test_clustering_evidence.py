@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import clustering_tables as tables
 
 from sgdscope.claims import judge
+from sgdscope.experiments.gradient_variance import clustering_costs_evidence as costs_evidence
 from sgdscope.experiments.gradient_variance import clustering_evidence as evidence
+from sgdscope.experiments.gradient_variance import clustering_numbers as numbers
 from sgdscope.runs.collect import Sources
 
 CLAIMS = {
@@ -20,8 +22,8 @@ CLAIMS = {
     "gv-fig-2": (evidence.figure_2, (tables.algorithms,)),
     "gv-eq-6": (evidence.equation_6, (tables.updates, tables.centres)),
     "gv-err-conv-update": (evidence.convolution_update, (tables.centres,)),
-    "gv-tab-1": (evidence.table_1, (tables.steps,)),
-    "gv-err-tab-1": (evidence.table_1_erratum, (tables.layers,)),
+    "gv-tab-1": (costs_evidence.table_1, (tables.steps,)),
+    "gv-err-tab-1": (costs_evidence.table_1_erratum, (tables.layers,)),
     "gv-err-sizes": (evidence.sizes, (tables.gaussian, tables.real)),
     "gv-k-range": (evidence.k_range, (tables.by_clusters,)),
     "gv-uniform": (evidence.uniform, (tables.cloud,)),
@@ -106,36 +108,36 @@ def test_numbers():
     assert row.error == pytest.approx((0.1 * 3 + 0.2 * 1) / 4) and row.share == 4
     found = evidence.k_range(tables.by_clusters()).parts["k_10"]
     assert found.value == pytest.approx(np.log(2 / 10**0.7 / 0.8) + np.log([1, 1.02, 1.04]).mean())
-    worst = evidence.table_1(tables.steps()).parts["overhead"]
+    worst = costs_evidence.table_1(tables.steps()).parts["overhead"]
     assert worst.value == pytest.approx(np.log([0.3, 0.3 * 1.05, 0.3 * 1.1]).mean())
-    assert evidence.cost_summary(tables.steps())["both_resnet8"] == pytest.approx(0.63)
-    assert evidence.size_summary(tables.gaussian(), tables.real())["gaussian_fixed"] == 1
-    assert evidence.centre_summary(tables.centres())["convolution_svd"] == pytest.approx(20)
-    assert np.isnan(evidence.cost_summary(tables.steps().query("network == 'mlp'"))["both_resnet18"])
+    assert numbers.cost_summary(tables.steps())["both_resnet8"] == pytest.approx(0.63)
+    assert numbers.size_summary(tables.gaussian(), tables.real())["gaussian_fixed"] == 1
+    assert numbers.centre_summary(tables.centres())["convolution_svd"] == pytest.approx(20)
+    assert np.isnan(numbers.cost_summary(tables.steps().query("network == 'mlp'"))["both_resnet18"])
 
 
 def test_counted_costs():
     """By hand for the MLP: two hidden layers and the last, three products a pass."""
     products = 784 * 1024 + 1024 * 1024 + 1024 * 10
     sums = (784 + 1024) + 2 * 1024 + (1024 + 10)
-    assert evidence.count_of("mlp", 32, "A") == pytest.approx(32 * sums / products / 3)
-    assert evidence.count_of("mlp", 32, "A and U") == pytest.approx(33 * sums / products / 3)
-    assert np.isnan(evidence.count_of("mlp", 32, "iteration"))
+    assert numbers.count_of("mlp", 32, "A") == pytest.approx(32 * sums / products / 3)
+    assert numbers.count_of("mlp", 32, "A and U") == pytest.approx(33 * sums / products / 3)
+    assert np.isnan(numbers.count_of("mlp", 32, "iteration"))
 
 
 @pytest.mark.parametrize("name", ["cost_numbers", "cost_summary", "range_numbers", "centre_numbers", "centre_summary"])
 def test_numbers_of_missing_runs(name):
     table = pd.DataFrame()
     table.attrs["sources"] = Sources(expected=9, missing=9)
-    found = getattr(evidence, name)(table)
+    found = getattr(numbers, name)(table)
     assert found is None or found.empty
 
 
 def test_columns():
-    assert list(evidence.columns(tables.cloud(), ["seed", "ratio"])) == ["seed", "ratio"]
+    assert list(numbers.columns(tables.cloud(), ["seed", "ratio"])) == ["seed", "ratio"]
     table = pd.DataFrame()
     table.attrs["sources"] = Sources(expected=9, missing=9)
-    assert evidence.columns(table, ["seed"]) is table
+    assert numbers.columns(table, ["seed"]) is table
 
 
 def test_fewer_networks_are_no_number():

@@ -15,7 +15,7 @@ import mnist_cases as cases
 from sgdscope import paths
 from sgdscope.claims import judge, load_ledger
 from sgdscope.errors import InvalidInput
-from sgdscope.experiments.gradient_variance import mnist, mnist_evidence, mnist_tables
+from sgdscope.experiments.gradient_variance import mnist, mnist_evidence, mnist_numbers, mnist_tables
 from sgdscope.experiments.gradient_variance.table_2 import TABLE_2, differences, in_force
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
 from sgdscope.runs.collect import Sources
@@ -46,7 +46,7 @@ def test_half():
     assert found.parts["without_replacement"].value == pytest.approx(3 / 7 / mnist_tables.without_replacement(larger) - 1)
     assert found.parts["half"].value == pytest.approx(3 / 7) and found.parts["always"].value == 0
     assert mnist_evidence.half(table.assign(sgd2_average=table.sgd_average)).parts["always"].value == 27
-    said = mnist_tables.half_said(table)
+    said = mnist_numbers.half_said(table)
     assert (said["mean"], said["above"], said["count"]) == (pytest.approx(3 / 7), 0, 27)
 
 
@@ -135,7 +135,7 @@ def test_problems():
     parts = mnist_evidence.convergence(cases.problems()).parts
     assert parts["related"].value == pytest.approx(1) and parts["better"].value == pytest.approx(2)
     assert mnist_tables.problem_table(cases.problems(seeds=(0,)), 0.2).steps.tolist() == [60] * 4
-    numbers = mnist_tables.problems_said(cases.problems())
+    numbers = mnist_numbers.problems_said(cases.problems())
     assert (numbers["problems"], numbers["unreached"]) == (4, 3) and numbers["variance_whole"] == pytest.approx(-1)
 
 
@@ -154,7 +154,7 @@ def test_fresh_bound():
     worse = cases.main()
     worse["gc_average"] *= 11
     assert "gc" in met("gv-fresh-bound", mnist_evidence.fresh_bound(worse, cases.fresh()))[1]
-    said = mnist_tables.fresh_said(cases.main(), cases.fresh())
+    said = mnist_numbers.fresh_said(cases.main(), cases.fresh())
     assert said["worst"] == pytest.approx(1.52) and said["gc"] == pytest.approx(0.1)
 
 
@@ -186,18 +186,18 @@ def test_parameters_over_training_images():
 
 
 def test_tables_of_the_page_have_names_for_their_rows():
-    plain = mnist_tables.settings(Trajectory(0, batch_size=64))
+    plain = mnist_numbers.settings(Trajectory(0, batch_size=64))
     assert plain.loc["batch size (B, K)"].tolist() == ["128", "64"] and plain.loc["batch norm"].tolist() == ["no", "no"]
     assert plain.loc["num steps (T)"].tolist() == ["50,000", "50,000"] and "drops" not in plain.index
-    dropping = mnist_tables.settings(Trajectory(0, drops=(5,)))
+    dropping = mnist_numbers.settings(Trajectory(0, drops=(5,)))
     assert dropping.loc["drops"].tolist() == ["()", "(5,)"] and "drop factor" in dropping.index
-    counted = mnist_tables.counted_networks()
+    counted = mnist_numbers.counted_networks()
     assert (
         counted.loc["mlp"].tolist() == ["1,863,690", "60,000", 31.1, 31]
         and counted.columns.name == "network"
         and counted.index.name is None
     )
-    noise = mnist_tables.noise_numbers(cases.noise())
+    noise = mnist_numbers.noise_numbers(cases.noise())
     assert len(noise) == noise.index.nunique() and {"noise, R = 10", "noise, R = 50"} <= set(noise.index)
 
 
@@ -210,10 +210,10 @@ def test_present_keeps_what_is_there():
     table = cases.main(seeds=(0,))
     table.attrs["sources"] = Sources(expected=3, missing=2)
     assert mnist_tables.present(table).attrs["sources"] == Sources(expected=1, missing=0)
-    assert table.attrs["sources"].missing == 2 and mnist_tables.presence(table) == {"found": 1, "expected": 3}
+    assert table.attrs["sources"].missing == 2 and mnist_numbers.presence(table) == {"found": 1, "expected": 3}
     assert mnist_evidence.half(table).not_run == "2 of 3 runs are missing" and not mnist_evidence.half(mnist_tables.present(table)).not_run
     nothing = table.iloc[:0]
-    assert mnist_tables.present(nothing).attrs["sources"].missing == 2 and mnist_tables.presence(nothing) is None
+    assert mnist_tables.present(nothing).attrs["sources"].missing == 2 and mnist_numbers.presence(nothing) is None
 
 
 def test_numbers_and_sentences_of_missing_runs():
@@ -221,25 +221,25 @@ def test_numbers_and_sentences_of_missing_runs():
     for table in gone.values():
         table.attrs["sources"] = Sources(expected=3, missing=3)
     said = [
-        mnist_tables.said(gone["main"]), mnist_tables.half_said(gone["main"]), mnist_tables.problems_said(gone["problems"]),
-        mnist_tables.fresh_said(gone["main"], gone["fresh"]), mnist_tables.protocol_said(gone["main"], gone["authors"]),
-        mnist_tables.training_said(gone["training"]),
+        mnist_numbers.said(gone["main"]), mnist_numbers.half_said(gone["main"]), mnist_numbers.problems_said(gone["problems"]),
+        mnist_numbers.fresh_said(gone["main"], gone["fresh"]), mnist_numbers.protocol_said(gone["main"], gone["authors"]),
+        mnist_numbers.training_said(gone["training"]),
     ]  # fmt: skip
     assert said == [None] * 6
     numbers = {"course": "main", "normalised": "main", "half": "main", "growth": "main", "problem": "problems", "training": "training"}
     numbers |= {"noise": "noise", "fresh": "fresh"}
     for name, of in numbers.items():
-        assert getattr(mnist_tables, f"{name}_numbers")(gone[of]).empty
-    assert mnist_tables.protocol_numbers(gone["main"], gone["authors"]).empty
+        assert getattr(mnist_numbers, f"{name}_numbers")(gone[of]).empty
+    assert mnist_numbers.protocol_numbers(gone["main"], gone["authors"]).empty
 
 
 def test_sentences():
-    numbers = mnist_tables.said(cases.main())
+    numbers = mnist_numbers.said(cases.main())
     assert numbers["gc"] == pytest.approx(0.7) and numbers["svrg"] == pytest.approx(0.2) and numbers["growth_largest"] == pytest.approx(90)
     assert numbers["totals_first"] == pytest.approx(0.89) and numbers["loss"] == pytest.approx(2 / 801)
-    protocol = mnist_tables.protocol_said(cases.main(), cases.authors())
+    protocol = mnist_numbers.protocol_said(cases.main(), cases.authors())
     assert protocol["loss"] == pytest.approx(np.e) and protocol["factor"] == pytest.approx(1) and protocol["flipped"] == 0
-    trained = mnist_tables.training_said(cases.training())
+    trained = mnist_numbers.training_said(cases.training())
     assert trained["sgd"] == pytest.approx(np.exp(-2)) and trained["gc_gradients"] == 20 * 4 * 8
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from sgdscope.experiments.gradient_variance.clustering_evidence import cost_numbers, sources
+from sgdscope.experiments.gradient_variance.clustering_numbers import cost_numbers, sources
 from sgdscope.figures import MARKERS, MUTED, PAGE_WIDTH, SERIES, figure, reference
 
 NETWORKS = {"mlp": "MLP", "resnet8": "ResNet8", "resnet18": "ResNet18"}

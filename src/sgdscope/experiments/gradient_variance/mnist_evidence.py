@@ -128,6 +128,7 @@ def falls_to_nothing(table: pd.DataFrame) -> Evidence:
                 detail=f"of {len(guard)}; the largest are {guard.totals.max():.3f} (totals) and {guard.guarded.max():.3f} (authors)",
             ),
             "well_below_one": by_seed(guard, lambda rows: float(part_of(rows.totals, 0.5, 1).mean())),
+            "authors_form_well_below_one": by_seed(guard, lambda rows: float(part_of(rows.guarded, 0.5, 1).mean())),
             "strong_growth": by_seed(table[table.growth_max.notna()], _decades),
         },
         data=data_of(table),

@@ -27,6 +27,7 @@ from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.factors import Factor
 from sgdscope.probes import Either, From, Probe, Recorder, record
 from sgdscope.runs import Result, checkpoint, run
+from sgdscope.stability import without_replacement_factor
 from sgdscope.training import Snapshot, measuring, train
 
 
@@ -74,7 +75,7 @@ class ClusterStates(Probe):
         spread = float(squares.mean() - total.square().sum())
         return {
             "gc_exact": float(within.sum()) / d,
-            "sgd_exact": spread * (count - self.batch_size) / (self.batch_size * (count - 1)) / d,
+            "sgd_exact": spread * without_replacement_factor(count, self.batch_size) / d,
             "age": snapshot.step - self._refreshed,
             "squares": squares.float(),
             "within": (within / d).float(),

@@ -15,6 +15,7 @@ from sgdscope.estimators import GradientClustering, partition_objective, weighte
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory, draws, estimator, problem, rates
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.runs import Result, run
+from sgdscope.stability import without_replacement_factor
 from sgdscope.training import Snapshot, measuring, train
 
 
@@ -135,7 +136,7 @@ def _rows(
     ).assignment  # fmt: skip
     shared = {
         "step": snapshot.step,
-        "sgd_exact": spread * (number - batch) / (batch * (number - 1)) / d,
+        "sgd_exact": spread * without_replacement_factor(number, batch) / d,
         "ideal_exact": partition_objective(gram[other][:, other], ideal) / number**2 / d,
     }
     found = []

@@ -22,7 +22,7 @@ from sgdscope.experiments.gradient_variance.mnist_tables import (
     wide,
     without_replacement,
 )
-from sgdscope.experiments.gradient_variance.table_2 import TABLE_2, in_force
+from sgdscope.experiments.gradient_variance.table_2 import in_force
 
 
 def presence(table: pd.DataFrame) -> dict[str, float] | None:
@@ -61,11 +61,6 @@ def counted_networks() -> pd.DataFrame:
     whole = {name: found[name].map("{:,}".format) for name in ("parameters", "images")}
     names = {"ratio": "parameters an image", "paper": "printed"}
     return by_name(found.assign(**whole, ratio=found.ratio.round(1)).rename(columns=names), "network")
-
-
-def table_2() -> pd.DataFrame:
-    """Our copy of Table 2 with the rates of App. C.1, a row a problem."""
-    return pd.DataFrame([vars(row) for row in TABLE_2.values()]).map(str)
 
 
 def course_numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from sgdscope.data.synthetic import stream_generator
 from sgdscope.errors import unknown_name
 from sgdscope.estimators import gradient_variance, partition_objective, weighted_lloyd
 from sgdscope.runs import Result, run
+from sgdscope.stability import without_replacement_factor
 
 SETS = ("isotropic", "uniform", "one outlier", "line", "two scales")
 
@@ -99,7 +100,7 @@ def cluster_afresh(config: FreshClusters) -> Result:
     rows = constructed(config.gradients, config.num_examples, generator)
     gram, number, size = rows @ rows.T, config.num_examples, config.num_clusters
     found = weighted_lloyd(gram, size, steps=config.steps, sizes=config.sizes, generator=generator)
-    mini_batch = float((rows - rows.mean(0)).square().sum()) / number / size * (number - size) / (number - 1)
+    mini_batch = float((rows - rows.mean(0)).square().sum()) / number * without_replacement_factor(number, size)
     row = {
         "ratio": partition_objective(gram, found.assignment) / number**2 / mini_batch,
         "clusters": int((found.sizes > 0).sum()),

@@ -189,6 +189,3 @@ def overparametrisation() -> pd.DataFrame:
         images = 50_000 if name.startswith("resnet") else 60_000
         rows.append({"network": name, "parameters": count, "images": images, "ratio": count / images, "paper": printed})
     return pd.DataFrame(rows)
-
-
-# Numbers for figures and sentences

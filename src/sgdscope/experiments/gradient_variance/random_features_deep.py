@@ -13,6 +13,7 @@ from sgdscope.gradients.per_example import PerExampleGradients
 from sgdscope.models.build import build
 from sgdscope.runs.files import Result
 from sgdscope.runs.run import run
+from sgdscope.stability.theory import without_replacement_factor
 from sgdscope.training.evaluation import evaluate
 from sgdscope.training.loop import train
 
@@ -66,5 +67,5 @@ def _moments(network: nn.Module, data: Dataset, config: DeepTraining) -> dict[st
     gradients = PerExampleGradients.of(network, "cross_entropy", data.x, data.y)
     size, square = gradients.shape[1], float(gradients.mean().double().square().sum())
     spread = float(gradients.squared_norms().double().mean()) - square
-    factor = (config.num_examples - config.batch_size) / (config.batch_size * (config.num_examples - 1))
+    factor = without_replacement_factor(config.num_examples, config.batch_size)
     return {"exact": spread * factor / size, "gradient_square": square / size}

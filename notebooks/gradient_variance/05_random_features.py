@@ -51,6 +51,7 @@ from sgdscope.experiments.gradient_variance import (
     random_features_evidence,
     random_features_figures,
     random_features_numbers,
+    random_features_other_evidence,
 )
 from sgdscope.figures import say, show
 from sgdscope.runs import collect
@@ -193,7 +194,7 @@ say(
 # %% tags=["hide-input"]
 judge(
     "gv-err-rf",
-    random_features_evidence.set_ups(descriptions, sweep, others),
+    random_features_other_evidence.set_ups(descriptions, sweep, others),
     note="Text and code differ as stated. The sign of the difference in variance was a guess made before the runs: longer features have more noise at the same residuals, but "
     "they also learn faster, and from h_s/N = 1 on that decides. The plotted numbers agree with unit-norm features and two outputs, not with the default initialisation.",
 )
@@ -325,7 +326,7 @@ say(
 # What matters is the noise beside the gradient, not noise beside zero.
 
 # %%
-judge("gv-diminishing", random_features_evidence.diminishing(batches))
+judge("gv-diminishing", random_features_other_evidence.diminishing(batches))
 
 # %% [markdown]
 # ## After a drop, the loss and the variance fall together
@@ -356,7 +357,7 @@ say(
 # beside the gradient the noise is *larger* than before, because the gradient has shrunk more. Where SGD was not bouncing, the drop changes next to nothing.
 
 # %%
-judge("gv-lr-drop", random_features_evidence.rate_drop(drop))
+judge("gv-lr-drop", random_features_other_evidence.rate_drop(drop))
 
 # %% [markdown]
 # ## In a deep network the effect of the rate has the same sign
@@ -370,7 +371,7 @@ deep = collect(runs["deep"])
 # %% tags=["hide-input"]
 judge(
     "gv-err-notes",
-    random_features_evidence.signs(sweep, deep),
+    random_features_other_evidence.signs(sweep, deep),
     note="App. C.2 says that N is varied in the range [0.1, 10] at h_s = 1000. That is the range of h_s/N; N itself goes from 10,000 down to 100. In both kinds of "
     "models a larger rate goes with a lower variance at the same number of steps, so they are not opposites. What Sec. 4.1 does report of deep models is "
     "that the variance rises during training, and here it falls.",

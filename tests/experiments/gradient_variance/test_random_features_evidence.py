@@ -13,6 +13,7 @@ import random_features_cases as cases
 from sgdscope.claims import judge
 from sgdscope.experiments.gradient_variance import random_features_evidence as evidence
 from sgdscope.experiments.gradient_variance import random_features_numbers as numbers
+from sgdscope.experiments.gradient_variance import random_features_other_evidence as other_evidence
 from sgdscope.experiments.gradient_variance import random_features_tables as tables
 
 PEAKED = cases.sweep(unguarded=lambda row: 3.0 if row["step"] == 700 else 1.0, guarded=lambda row: 1 + row["input_dim"] / 1000)
@@ -23,10 +24,10 @@ CLAIMS = {
     "gv-rf-factors": lambda: evidence.factors(cases.sweep()),
     "gv-minima": lambda: evidence.minima(PEAKED),
     "gv-svrg-cause": lambda: evidence.svrg_cause(AGEING),
-    "gv-diminishing": lambda: evidence.diminishing(cases.batches()),
-    "gv-err-rf": lambda: evidence.set_ups(cases.descriptions(), cases.sweep(), cases.others()),
-    "gv-lr-drop": lambda: evidence.rate_drop(cases.drop()),
-    "gv-err-notes": lambda: evidence.signs(cases.sweep(), cases.deep()),
+    "gv-diminishing": lambda: other_evidence.diminishing(cases.batches()),
+    "gv-err-rf": lambda: other_evidence.set_ups(cases.descriptions(), cases.sweep(), cases.others()),
+    "gv-lr-drop": lambda: other_evidence.rate_drop(cases.drop()),
+    "gv-err-notes": lambda: other_evidence.signs(cases.sweep(), cases.deep()),
 }
 NOTE = "An argument that is long enough to be one, so that a part of kind note is met."
 
@@ -54,8 +55,8 @@ def test_one_seed_gives_numbers_without_intervals():
 def test_runs_that_are_missing():
     for found in (
         evidence.variance(cases.lacking(cases.sweep())),
-        evidence.diminishing(cases.lacking(cases.batches())),
-        evidence.set_ups(cases.descriptions(), cases.sweep(), cases.lacking(cases.others())),
+        other_evidence.diminishing(cases.lacking(cases.batches())),
+        other_evidence.set_ups(cases.descriptions(), cases.sweep(), cases.lacking(cases.others())),
     ):
         assert "1 of" in found.not_run and not found.parts
     assert numbers.headline(cases.lacking(cases.sweep())) is None
@@ -192,7 +193,7 @@ def test_batch_sizes():
         and found.reached.all()
     )
     assert tables.saturation(found) == 8
-    parts = evidence.diminishing(cases.batches()).parts
+    parts = other_evidence.diminishing(cases.batches()).parts
     assert parts["diminishing_returns"].value == pytest.approx(1)
     assert parts["numerically_zero"].value == pytest.approx(1 / 8) and parts["noise_below_signal"].value == pytest.approx(1 / 9)
     assert parts["numerically_zero"].detail == "B = 8"
@@ -202,12 +203,12 @@ def test_batch_sizes_that_never_saturate_or_never_arrive():
     small = cases.batches()
     small = small[small.batch_size < 16]
     assert np.isnan(tables.saturation(tables.steps_to_target(small)))
-    found = evidence.diminishing(small.assign(loss=1.0)).parts
+    found = other_evidence.diminishing(small.assign(loss=1.0)).parts
     assert "9 of 9 did not reach a loss of 0.1" in found["diminishing_returns"].detail and np.isnan(found["numerically_zero"].value)
 
 
 def test_set_ups():
-    parts = evidence.set_ups(cases.descriptions(), cases.with_noise(cases.sweep()), cases.others()).parts
+    parts = other_evidence.set_ups(cases.descriptions(), cases.with_noise(cases.sweep()), cases.others()).parts
     assert parts["feature_length"].value == 0.577 and parts["parameters"].value == 0
     assert parts["balanced_labels"].value == pytest.approx(0.01 - 0.3)
     assert parts["variance_differs"].value == pytest.approx(np.log(3))
@@ -217,7 +218,7 @@ def test_set_ups():
 def test_a_set_up_with_another_conclusion():
     other = cases.others()
     other.loc[other.definition == "paper", "exact"] = 1.0
-    found = evidence.set_ups(cases.descriptions(), cases.with_noise(cases.sweep()), other).parts["same_conclusions"]
+    found = other_evidence.set_ups(cases.descriptions(), cases.with_noise(cases.sweep()), other).parts["same_conclusions"]
     assert found.value == 2 and found.detail == "unit features, one output: overparametrisation; unit features, one output: learning rate"
 
 
@@ -235,7 +236,7 @@ def test_plotted_numbers():
 
 
 def test_rate_drop():
-    parts = evidence.rate_drop(cases.drop()).parts
+    parts = other_evidence.rate_drop(cases.drop()).parts
     assert parts["loss_falls"].value == pytest.approx(np.log(0.5), abs=0.03) and parts["loss_falls"].interval[1] < 0
     assert parts["variance_not_lower"].interval[0] > 0
     assert parts["normalised_not_lower"].value == pytest.approx(2 / 2.25 - 0.5, abs=0.01)
@@ -244,9 +245,9 @@ def test_rate_drop():
 
 
 def test_signs():
-    parts = evidence.signs(cases.sweep(), cases.deep()).parts
+    parts = other_evidence.signs(cases.sweep(), cases.deep()).parts
     assert parts["random_features"].value == pytest.approx(-np.log(100)) and parts["deep"].value == pytest.approx(np.log(0.5))
-    assert evidence.signs(cases.sweep(), cases.deep(2.0)).parts["deep"].value == pytest.approx(np.log(2))
+    assert other_evidence.signs(cases.sweep(), cases.deep(2.0)).parts["deep"].value == pytest.approx(np.log(2))
 
 
 def test_sentences():

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -369,3 +370,10 @@ def test_runs_of_the_page():
 def test_refused_parameters(changed, message):
     with pytest.raises(InvalidInput, match=message):
         stratified.runs(**PARAMETERS | changed)
+
+
+def test_the_page_says_how_many_partitions_are_tried():
+    config = stratified_steps.Optima("digits", "mlp", 0)
+    tried = len(list(stratified_steps._canonical(config.num_examples, config.num_clusters)))
+    page = (Path(__file__).parents[3] / "notebooks" / "gradient_variance" / "01_stratified.py").read_text(encoding="utf-8")
+    assert f"{tried:,} partitions into three groups" in page and config.num_clusters == 3

@@ -1,4 +1,4 @@
-"""Evidence for claims of gradient_variance/05_random_features that rest on other runs than the sweep: batch sizes, set-ups, a drop, a deep network."""
+"""Evidence for claims of gradient_variance/05_random_features that rest on other runs than the sweep: batches, set-ups, a drop, a deep network."""
 
 from __future__ import annotations
 

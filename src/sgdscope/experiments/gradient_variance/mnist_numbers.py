@@ -139,20 +139,18 @@ def said(table: pd.DataFrame) -> dict[str, float] | None:
     """Where the main trajectories begin and end."""
     if incomplete(table):
         return None
-    found, last = wide(table), table.groupby("seed").step.transform("max")
-    at_end = part_of(found.groupby("step").mean().sgd, 0.9, 1)
-    guard, end = guard_table(table), table[table.step == last]
-    totals = guard.groupby("step").totals.mean()
+    found, end = wide(table), table[table.step == table.groupby("seed").step.transform("max")]
+    means, guard = found.groupby("step").mean(), guard_table(table).groupby("step")[["totals", "guarded"]].mean()
     gap = np.log(found.gc / found.sgd2).groupby("seed").mean()
     growth = table[table.growth_max.notna()].groupby("step").growth_max.mean()
     return {
         "loss": float(end.train_loss.mean()), "accuracy": 100 * float(end.train_accuracy.mean()),
-        "first": float(found.groupby("step").mean().sgd.iloc[0]), "largest": float(found.groupby("step").mean().sgd.max()),
-        "last": float(at_end.mean()), "gc": float(np.exp(gap.mean())),
-        "svrg": float((part_of(found.groupby("step").mean().svrg.dropna(), 0.8, 1) / part_of(found.groupby("step").mean().sgd, 0.8, 1)).mean()),
-        "totals_first": float(totals.iloc[0]), "totals_last": float(part_of(totals, 0.9, 1).mean()),
-        "guarded_first": float(guard.groupby("step").guarded.mean().iloc[0]),
-        "guarded_last": float(part_of(guard.groupby("step").guarded.mean(), 0.9, 1).mean()),
+        "first": float(means.sgd.iloc[0]), "largest": float(means.sgd.max()),
+        "last": float(part_of(means.sgd, 0.9, 1).mean()), "gc": float(np.exp(gap.mean())),
+        "svrg": float((part_of(means.svrg.dropna(), 0.8, 1) / part_of(means.sgd, 0.8, 1)).mean()),
+        "totals_first": float(guard.totals.iloc[0]), "totals_last": float(part_of(guard.totals, 0.9, 1).mean()),
+        "guarded_first": float(guard.guarded.iloc[0]),
+        "guarded_last": float(part_of(guard.guarded, 0.9, 1).mean()),
         "growth_first": float(growth.iloc[0]), "growth_last": float(growth.iloc[-1]), "growth_largest": float(growth.max()),
     }  # fmt: skip
 

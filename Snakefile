@@ -32,7 +32,8 @@ def page_inputs(wildcards):
     notebook = Path("notebooks") / f"{wildcards.page}.py"
     parameters = [] if SCALE == "quick" else [notebook.with_suffix(f".{SCALE}.yaml")]
     verdicts = [] if SCALE == "paper" else ["results/verdicts.json"]  # cards show the paper scale's beside this build's
-    return [notebook, *parameters, *library(wildcards.page), "book/claims.yaml", *verdicts, *runs_in(Path("results"), wildcards.page)]
+    rechecks = Path("results").glob("rechecks.json")
+    return [notebook, *parameters, *library(wildcards.page), "book/claims.yaml", *verdicts, *rechecks, *runs_in(Path("results"), wildcards.page)]
 
 
 def library(page=None):

@@ -161,6 +161,18 @@ def test_results(say, pages, monkeypatch):
     assert status == 0 and len(out.splitlines()) == 4 and "0123456789ab" in out
 
 
+def test_results_of_older_source_are_checked_again(say, pages, monkeypatch):
+    for module in ("compute", "recheck"):
+        monkeypatch.setattr(f"sgdscope.runs.{module}.present_commit", lambda: "0123456789ab")
+    say("compute toy/01_works --scale smoke")
+    say("results add toy/01_works --scale smoke")
+    assert "no committed run is of an older source" in say("results recheck toy/01_works --scale smoke")[1]
+    monkeypatch.setattr("sgdscope.runs.source.fingerprint", lambda module: "of an edited library")
+    status, out, _ = say("results recheck toy/01_works --scale smoke")
+    assert status == 0 and "computed again with this one agree" in out and out.splitlines()[-1] == "results/rechecks.json"
+    assert "results recheck needs a page, such as" in say("results recheck")[2]
+
+
 def test_data(say):
     status, out, _ = say("data")
     assert status == 0 and "digits" in out and "cifar10" in out

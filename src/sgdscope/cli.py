@@ -134,7 +134,7 @@ def data(options: argparse.Namespace) -> None:
 
 
 def results(options: argparse.Namespace) -> None:
-    """Committed results: list them, add a page's runs, or record the verdicts of executed paper-scale pages."""
+    """Committed results: list them, add a page's runs, check those of older source again, or record the verdicts of paper-scale pages."""
     from sgdscope.runs import promote
 
     if options.action == "list":
@@ -146,12 +146,31 @@ def results(options: argparse.Namespace) -> None:
         configs, _ = _configurations(options)
         for file in promote.add(configs):
             print(file.relative_to(paths.repository()))
+    elif options.action == "recheck":
+        _recheck(options)
     else:
         from sgdscope.claims import scorecard as cards
         from sgdscope.pages.readme import update
 
         print(cards.write_committed(cards.verdicts_in(paths.repository() / "build" / "paper" / "notebooks")))
         print(update())
+
+
+def _recheck(options: argparse.Namespace) -> None:
+    """Compute a sample of a page's committed runs of older source again, and write down how many agree."""
+    from sgdscope.runs.recheck import recheck
+    from sgdscope.runs.rechecked import record
+
+    if not options.page:
+        raise InvalidInput("results recheck needs a page, such as: sgdscope results recheck break_even/01_model --scale paper.")
+    configs, name = _configurations(options)
+    made = recheck(configs, seconds=options.seconds)
+    for found in made:
+        print(f"{found.function}: {found.runs} runs of source {found.old}; {found}")
+    if made:
+        print(record(made).relative_to(paths.repository()))
+    else:
+        print(f"{name}: no committed run is of an older source.")
 
 
 def stage(options: argparse.Namespace) -> None:
@@ -216,9 +235,10 @@ def _parser() -> argparse.ArgumentParser:
     command("scorecard", scorecard).add_argument("--scale", default="committed", help="committed (default), smoke, quick, paper or custom")
     command("data", data)
     sub = command("results", results)
-    sub.add_argument("action", choices=("list", "add", "verdicts"))
-    sub.add_argument("page", nargs="?")
+    sub.add_argument("action", choices=("list", "add", "recheck", "verdicts"))
+    sub.add_argument("page", nargs="?", help="for add and recheck")
     sub.add_argument("--scale", default="paper")
+    sub.add_argument("--seconds", type=float, default=60.0, help="recheck: CPU time a function that the sample took when it was committed")
     command("stage", stage).add_argument("--scale", default="quick")
     return parser
 

@@ -138,7 +138,7 @@ def test_verdicts_are_plain_json(value):
 def test_where_the_runs_come_from():
     sources = (
         Sources(expected=5, origins={"computed": 2, "store": 3}, diverged=1),
-        Sources(expected=2, origins={"results": 1, "results, older source": 1}),
+        Sources(expected=2, origins={"results": 1, "results, of an older source": 1}),
     )
     judged = judge("be-exact", Evidence({"error": m(0)}, sources=sources))
     assert judged.runs == "5 runs of this source, 1 run committed, 1 run committed, of an older source, 1 diverged"

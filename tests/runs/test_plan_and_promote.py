@@ -97,7 +97,7 @@ def test_promoted_runs_are_served(store, calls, checkout, monkeypatch):
     assert table.attrs["sources"].origins == {"results": 1} and table.attrs["sources"].commits == ("0123456789ab",)
     assert get(FIRST).arrays["weights"].tolist() == [0, 1]
     monkeypatch.setattr("sgdscope.runs.source.fingerprint", lambda module: "of an edited library")
-    assert collect([FIRST]).attrs["sources"].origins == {"results, older source": 1}
+    assert collect([FIRST]).attrs["sources"].origins == {"results, of an older source": 1}
     assert calls() == before
     ((file, about),) = promote.committed()
     assert file in added and about["provenance"]["seconds"] == 3.0

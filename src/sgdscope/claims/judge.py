@@ -127,13 +127,7 @@ def _runs(evidence: Evidence) -> str:
     origins: dict[str, int] = {}
     for source in evidence.sources:
         for origin, count in source.origins.items():
-            name = (
-                "of this source"
-                if origin in ("computed", "store")
-                else "committed"
-                if origin == "results"
-                else "committed, of an older source"
-            )
+            name = "of this source" if origin in ("computed", "store") else origin.replace("results", "committed", 1)
             origins[name] = origins.get(name, 0) + count
     text = ", ".join(f"{count} {'run' if count == 1 else 'runs'} {name}" for name, count in origins.items())
     diverged = sum(source.diverged for source in evidence.sources)

@@ -32,7 +32,7 @@ class Sources:
     expected: int = 0
     missing: int = 0
     diverged: int = 0
-    origins: Counter[str] = field(default_factory=Counter)  # computed, store, results, "results, older source"
+    origins: Counter[str] = field(default_factory=Counter)  # computed, store, results, "results, of an older source (...)"
     seconds: float = 0.0  # wall time that all of them took when they were computed
     commits: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()

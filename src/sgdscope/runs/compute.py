@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sgdscope.errors import InvalidInput
-from sgdscope.runs import store
+from sgdscope.runs import files, store
 from sgdscope.runs.files import Result
 from sgdscope.runs.provenance import Measured, describe, measured, present_commit
 from sgdscope.runs.run import Run, run_of
@@ -59,6 +61,19 @@ def compute(configs: Sequence[Any], tick: Callable[[], Any] = lambda: None) -> l
                 done |= _locked(run, {key: wanted[key]})
         tick()
     return [done[run.key(config)] for config in configs]
+
+
+def compute_again(configs: Sequence[Any]) -> list[Result]:
+    """Compute the runs of one group without storing them; each as it would be read from the store."""
+    run = run_of(configs[0])
+    together = run.batch is not None and len(configs) > 1
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "again.parquet"
+        again = []
+        for result, _ in (_together if together else _alone)(run, list(configs)):
+            files.write(file, result, {})
+            again.append(files.read(file)[0])
+    return again
 
 
 def _locked(run: Run, configs: dict[str, Any]) -> Iterator[tuple[str, Stored]]:

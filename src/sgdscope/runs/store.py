@@ -13,12 +13,14 @@ from filelock import FileLock, Timeout
 
 from sgdscope import paths
 from sgdscope.errors import NotFound
-from sgdscope.runs import files
+from sgdscope.runs import files, rechecked
 from sgdscope.runs.configuration import canonical, same_run
 from sgdscope.runs.files import Damaged, Result, StoreError
 from sgdscope.runs.progress import say
 from sgdscope.runs.provenance import Provenance
 from sgdscope.runs.run import Run, run_of
+
+OLDER = "results, of an older source"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,12 @@ class Stored:
 
     result: Result
     provenance: Provenance
-    origin: str  # "computed" | "store" | "results" | "results, older source"
+    origin: str  # "computed" | "store" | "results" | "results, of an older source", with what a recheck found
+
+    @property
+    def of_older_source(self) -> bool:
+        """Whether the present source is another than the run's."""
+        return self.origin.startswith(OLDER)
 
 
 def local_file(run: Run, key: str) -> Path:
@@ -124,8 +131,10 @@ def load(run: Run, config: Any) -> Stored | None:
             stored = _read(committed, run, config, "results")
         except Damaged as damage:
             raise Damaged(f"{damage} It is committed: restore it with git.") from damage
-        current = stored.provenance.fingerprint == run.fingerprint()
-        return stored if current else replace(stored, origin="results, older source")
+        if (old := stored.provenance.fingerprint) == (new := run.fingerprint()):
+            return stored
+        recheck = rechecked.find(run.name, old, new)
+        return replace(stored, origin=f"{OLDER} ({recheck})" if recheck else OLDER)
     return None
 
 

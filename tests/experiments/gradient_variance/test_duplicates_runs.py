@@ -103,11 +103,11 @@ def test_students_without_copies_are_those_of_the_page_on_over_parametrisation()
 
 def test_four_trajectories_a_seed():
     made = paper()
-    assert [(c.duplicate_copies > 0, c.augment) for c in made["images"]] == [
-        (True, "none"), (True, "crop_flip"), (False, "none"), (False, "crop_flip"),
-    ]  # fmt: skip
-    assert made["clusters"][0].inspected == (1500,) and made["clusters"][0].duplicate_copies == 1000
-    assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 5
+    seeds = parameters("06_duplicates", "paper")["image_seeds"]
+    kinds = [(True, "none"), (True, "crop_flip"), (False, "none"), (False, "crop_flip")]
+    assert [(c.seed, c.duplicate_copies > 0, c.augment) for c in made["images"]] == [(seed, *kind) for seed in seeds for kind in kinds]
+    assert [(c.seed, c.inspected, c.duplicate_copies) for c in made["clusters"]] == [(seed, (1500,), 1000) for seed in seeds]
+    assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 5 * len(seeds)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sgdscope.errors import InvalidInput
 from sgdscope.estimators import SVRG, GradientClustering, MiniBatch, gradient_variance
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.probes import EstimatorVariance, Every, From, Recorder, StrongGrowth, record
-from sgdscope.training import Snapshot, measuring, train
+from sgdscope.training import Snapshot, checkpoint, loss_and_gradient, measuring, train
 
 
 def problem(number=60):
@@ -232,6 +232,35 @@ def test_anything_that_estimates_will_do(maker, tmp_path):
     go(6)
     again = go(14)
     assert maker is Bare or again.refreshed == 4
+
+
+def test_an_own_loop_that_updates_clusters_goes_on(tmp_path):
+    """The loop of the book's page on the library: saved before the recorder's call, with the generator and the clusters' centres."""
+
+    def loop(first, last, path):
+        model, x, y = problem()
+        clusters, generator = GradientClustering(10, centres="rank1", steps=2), torch.Generator().manual_seed(3)
+        variance = EstimatorVariance({"gc": clusters}, refresh=Every(5), repeats=4)
+        recorder = Recorder([variance], when=Every(3))
+        if first:
+            saved = checkpoint.load(path)
+            model.load_state_dict(saved["model"])
+            generator.set_state(saved["generator"])
+            recorder.restore(saved["recorder"])
+        for step in range(first, last):
+            if step == 4:
+                parts = {"model": model.state_dict(), "generator": generator.get_state(), "recorder": recorder.state()}
+                checkpoint.save(path, parts)
+            recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=step))
+            batch = torch.randint(60, (10,), generator=generator)
+            for parameter, part in zip(model.parameters(), loss_and_gradient(model, "cross_entropy", x[batch], y[batch])[1], strict=True):
+                parameter.data -= 0.2 * part
+            clusters.update(model, "cross_entropy", x, y, num_examples=20, generator=generator)
+        return recorder.table
+
+    whole = loop(0, 13, tmp_path / "run")
+    pd.testing.assert_frame_equal(loop(4, 13, tmp_path / "run"), whole, check_exact=True)
+    assert whole.step.tolist() == [0, 3, 6, 9, 12] and whole.gc_age.tolist() == [0, 3, 1, 4, 2]
 
 
 def test_the_state_of_other_estimators():

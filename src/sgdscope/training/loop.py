@@ -63,9 +63,9 @@ def train(
     The caller's loop over the snapshots is where things are measured, and where it may end. Two runs with the same arguments give the
     same snapshots bit for bit (on one machine, on the CPU); no global random number is drawn.
 
-    With an estimator that has a ``refresh``, that loop calls it too: at the snapshot of step 0, before the first step, and at every later
-    one where it is due. At each snapshot the model is in ``mode`` again. Where clustering refuses batch norm in training mode, refresh
-    inside ``with measuring(model):`` or train with ``mode="eval"``.
+    The caller's loop is also what refreshes an estimator: at the snapshot of step 0, before the first step, and at each later one where it
+    is due. At every snapshot the model is in ``mode`` again, so that ``model.eval()`` does not last: clustering, which refuses batch norm in
+    training mode, is refreshed inside ``with measuring(model):``, or the run gets ``mode="eval"``.
 
     Args:
         model: trained in place. What is random in training mode, such as dropout, is refused: it draws from PyTorch's global generator.

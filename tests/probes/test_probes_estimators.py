@@ -13,7 +13,7 @@ from sgdscope.errors import InvalidInput
 from sgdscope.estimators import SVRG, GradientClustering, MiniBatch, gradient_variance
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.probes import EstimatorVariance, Every, From, Recorder, StrongGrowth, record
-from sgdscope.training import Snapshot, train
+from sgdscope.training import Snapshot, checkpoint, loss_and_gradient, measuring, train
 
 
 def problem(number=60):
@@ -127,14 +127,140 @@ def test_a_shared_generator_changes_the_batches():
     ("estimators", "settings", "message"),
     [
         ({}, {}, "at least one"),
-        ({"sgd": 3}, {}, "estimators must be estimators"),
+        ({"sgd": 3}, {}, "estimators must be a dict of names and estimators, at least one, each with a method estimate("),
+        ([MiniBatch(4)], {}, "estimators must be a dict of names and estimators, at least one"),
+        ({"sgd": MiniBatch(2)}, {"refresh": 10}, "refresh must be True, False, or a function of the step, got 10."),
+        ({"sgd": MiniBatch(2)}, {"two_pass": "sgd"}, "two_pass must be True, False or a list of names; 'sgd' came"),
+        ({"sgd": MiniBatch(2)}, {"two_pass": None}, "two_pass must be True, False or a list of names; None came"),
         ({"sgd": MiniBatch(2)}, {"two_pass": ["gc"]}, "two_pass must name estimators that are measured, sgd; gc came"),
         ({"sgd": MiniBatch(2)}, {"repeats": 1}, "repeats must be a whole number of at least 2"),
     ],
 )
 def test_refusals(estimators, settings, message):
     with pytest.raises(InvalidInput, match=re.escape(message)):
-        EstimatorVariance(estimators, refresh=True, **settings)
+        EstimatorVariance(estimators, **{"refresh": True} | settings)
+
+
+def test_two_pass_for_all_or_none():
+    for given, expected in ((True, {"sgd", "gc"}), (False, set()), (["gc"], {"gc"}), ((), set())):
+        assert probe("sgd", "gc", two_pass=given).two_pass == expected
+
+
+@pytest.mark.parametrize("refresh", [From(1, 6), Every(7), From(3, 1)])
+def test_refreshes_happen_whatever_the_schedule_of_the_probe(refresh):
+    """As by hand, from the same streams; a step that only refreshes adds no row."""
+    table = run(Recorder([(probe("gc", "svrg", refresh=refresh), Every(5))]))
+    assert table.step.tolist() == [0, 5, 10]
+    model, x, y = problem()
+    estimators, expected, last = {name: MAKERS[name]() for name in ("gc", "svrg")}, [], None
+    for point in train(model, "cross_entropy", x, y, learning_rate=0.2, batch_size=10, num_steps=14):
+        last, row = point.step if refresh(point.step) else last, {}
+        with measuring(model):
+            for name, one in estimators.items():
+                stream = lambda what: stream_generator(0, "estimator variance", name, what, str(point.step))  # noqa: B023, E731
+                if refresh(point.step):
+                    one.refresh(model, "cross_entropy", x, y, generator=stream("refresh"))
+                if point.step % 5 == 0 and last is not None:
+                    found = gradient_variance(one, model, "cross_entropy", x, y, repeats=4, generator=stream("variance"))
+                    row |= {f"{name}_average": found.average, f"{name}_age": float(point.step - last)}
+        expected += [row] if point.step % 5 == 0 else []
+    columns = [f"{name}_{column}" for name in estimators for column in ("average", "age")]
+    pd.testing.assert_frame_equal(table[columns], pd.DataFrame(expected, columns=columns), check_exact=True)
+
+
+def test_a_scheduled_refresh_takes_up_a_changed_model():
+    """A layer that is trained from step 6 on: nothing can be measured before that refresh, all after it."""
+    model, x, y = problem()
+    model[0].requires_grad_(False)
+    recorder, rows = Recorder([(probe("sgd", "svrg", "gc", refresh=Every(6)), Every(3))]), []
+    for step in range(13):
+        if step == 6:
+            model[0].requires_grad_(True)
+        rows.append(recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=step)))
+    table = recorder.table
+    assert table[["svrg_average", "gc_average"]].notna().all(axis=None) and table.gc_age.tolist() == [0, 3, 0, 3, 0]
+    assert table.step[table.svrg_before_average.notna()].tolist() == [12] == table.step[table.gc_before_average.notna()].tolist()
+    model[0].requires_grad_(False)
+    with pytest.raises(InvalidInput, match="the estimator was refreshed on another model. Call refresh with this one first."):
+        recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=15))
+
+
+class Foreign:
+    """An estimator of somebody else: no base class, a state of its own."""
+
+    batch_size = 10
+
+    def __init__(self):
+        self.inner, self.refreshed = MiniBatch(10), 0
+
+    def estimate(self, model, loss, x, y, *, generator):
+        return self.inner.estimate(model, loss, x, y, generator=generator)
+
+    def refresh(self, model, loss, x, y, *, generator):
+        self.refreshed += 1
+
+    def state(self):
+        return {"refreshed": self.refreshed}
+
+    def restore(self, state):
+        self.refreshed = state["refreshed"]
+
+
+class Bare:
+    """No more than train and gradient_variance need."""
+
+    def estimate(self, model, loss, x, y, *, generator):
+        return MiniBatch(10).estimate(model, loss, x, y, generator=generator)
+
+
+@pytest.mark.parametrize("maker", [Foreign, Bare])
+def test_anything_that_estimates_will_do(maker, tmp_path):
+    """In training, in `gradient_variance` and here; refreshed and saved if it can be."""
+    estimator = maker()
+    table = run(Recorder([(EstimatorVariance({"one": estimator}, refresh=Every(4), repeats=4), Every(2))]))
+    same = run(Recorder([(EstimatorVariance({"one": MiniBatch(10)}, refresh=Every(4), repeats=4), Every(2))]))
+    columns = [column for column in table if column.startswith("one_")]
+    pd.testing.assert_frame_equal(table[columns], same[columns], rtol=1e-4)  # sums in another order
+    assert maker is Bare or estimator.refreshed == 4
+
+    def go(steps):
+        again = maker()
+        recorder = Recorder([(EstimatorVariance({"one": again}, refresh=Every(4), repeats=4), Every(2))])
+        run(recorder, steps, estimator=maker(), checkpoint=tmp_path / "run", checkpoint_every=1, carry={"recorder": recorder})
+        return again
+
+    go(6)
+    again = go(14)
+    assert maker is Bare or again.refreshed == 4
+
+
+def test_an_own_loop_that_updates_clusters_goes_on(tmp_path):
+    """The loop of the book's page on the library: saved before the recorder's call, with the generator and the clusters' centres."""
+
+    def loop(first, last, path):
+        model, x, y = problem()
+        clusters, generator = GradientClustering(10, centres="rank1", steps=2), torch.Generator().manual_seed(3)
+        variance = EstimatorVariance({"gc": clusters}, refresh=Every(5), repeats=4)
+        recorder = Recorder([variance], when=Every(3))
+        if first:
+            saved = checkpoint.load(path)
+            model.load_state_dict(saved["model"])
+            generator.set_state(saved["generator"])
+            recorder.restore(saved["recorder"])
+        for step in range(first, last):
+            if step == 4:
+                parts = {"model": model.state_dict(), "generator": generator.get_state(), "recorder": recorder.state()}
+                checkpoint.save(path, parts)
+            recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=step))
+            batch = torch.randint(60, (10,), generator=generator)
+            for parameter, part in zip(model.parameters(), loss_and_gradient(model, "cross_entropy", x[batch], y[batch])[1], strict=True):
+                parameter.data -= 0.2 * part
+            clusters.update(model, "cross_entropy", x, y, num_examples=20, generator=generator)
+        return recorder.table
+
+    whole = loop(0, 13, tmp_path / "run")
+    pd.testing.assert_frame_equal(loop(4, 13, tmp_path / "run"), whole, check_exact=True)
+    assert whole.step.tolist() == [0, 3, 6, 9, 12] and whole.gc_age.tolist() == [0, 3, 1, 4, 2]
 
 
 def test_the_state_of_other_estimators():

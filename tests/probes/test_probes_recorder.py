@@ -2,12 +2,13 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.probes import (
     Accuracy,
     Every,
@@ -19,9 +20,10 @@ from sgdscope.probes import (
     Recorder,
     Sharpness,
     StabilityMargin,
+    StrongGrowth,
     record,
 )
-from sgdscope.training import Snapshot, train
+from sgdscope.training import Snapshot, checkpoint, train
 
 
 def problem(number=60):
@@ -149,14 +151,163 @@ def test_a_resumed_run_gives_the_same_table_bit_for_bit(tmp_path, stop):
     [
         (lambda: Recorder([]), "probes must be probes, or pairs of a probe and a schedule, at least one; [] came."),
         (lambda: Recorder([Accuracy]), "probes must be probes, or pairs of a probe and a schedule"),
-        (lambda: Recorder([(Accuracy(), 10)]), "probes must be probes, or pairs of a probe and a schedule"),
+        (lambda: Recorder([(Accuracy(), 10)]), "the schedule of Accuracy must be True, False, or a function of the step, got 10."),
+        (lambda: Recorder([(Accuracy(), True, 3)]), "probes must be probes, or pairs of a probe and a schedule"),
+        (lambda: Recorder([Accuracy()], when=10), "when must be True, False, or a function of the step, got 10. For every 10 steps, give"),
+        (
+            lambda: Recorder([Accuracy()], until="x"),
+            "until must be a function of the row, such as Reaches('train_accuracy', 0.65); 'x' came.",
+        ),
+        (
+            lambda: run(Recorder([Accuracy(), (Steps(), Every(4, first=1))], until=Reaches("train_acuracy", 0.7))),
+            "until must name a column that is measured, step, epoch, learning_rate, status, train_loss, train_accuracy, calls; "
+            "'train_acuracy' came.",
+        ),
         (lambda: run(Recorder([Accuracy(), Accuracy()])), "each column must come from one probe; 'train_loss' came from two."),
-        (lambda: Recorder([Steps()]).restore({"probes": []}), "the checkpoint holds 0 probes, the recorder 1."),
+        (lambda: Recorder([Steps()]).restore({"probes": [{}]}), "it holds probes without settings where the recorder has"),
     ],
 )
 def test_refusals(call, message):
     with pytest.raises(InvalidInput, match=re.escape(message)):
         call()
+
+
+def states():
+    """Name to the probes of a recorder."""
+    _, x, _ = problem()
+    sharpness = Sharpness()
+    return {
+        "accuracy": [Accuracy()],
+        "growth": [StrongGrowth()],
+        "subset": [Accuracy(num_examples=20)],
+        "seed": [Accuracy(num_examples=20, seed=1)],
+        "test": [Accuracy("test", x=x[:5], y=torch.zeros(5, dtype=torch.int64))],
+        "other test": [Accuracy("test", x=x[1:6], y=torch.zeros(5, dtype=torch.int64))],
+        "eigenvalues": [Sharpness(k=2)],
+        "two": [sharpness, StabilityMargin(sharpness)],
+        "other order": [StabilityMargin(sharpness), sharpness],
+        "more": [sharpness, StabilityMargin(sharpness), Accuracy()],
+        "mine": [Steps()],
+        "my column": [Steps("steps")],
+    }
+
+
+@pytest.mark.parametrize("saved", states())
+def test_the_state_of_other_probes_is_refused(saved):
+    state = Recorder(states()[saved]).state()
+    for name, probes in states().items():
+        recorder = Recorder(probes)
+        if name == saved:
+            recorder.restore(state)
+        else:
+            with pytest.raises(
+                InvalidInput, match="the state must be of the same probes, in the same order and with the same settings; it"
+            ):
+                recorder.restore(state)
+
+
+def test_a_probe_that_has_measured_is_the_same_probe():
+    """Also one that keeps its notes in a public attribute; schedules may change."""
+    recorder = Recorder([Steps()])
+    run(recorder)
+    other = Recorder([Steps()], when=Every(5), until=Reaches("calls", 20))
+    other.restore(recorder.state())
+    assert other.table.equals(recorder.table)
+
+
+class Weights(Probe):
+    """Hands out live weights."""
+
+    def measure(self, snapshot):
+        return {"weights": next(snapshot.model.parameters())}
+
+
+def test_what_was_measured_and_its_state_stay_as_they_are():
+    _, x, _ = problem()
+    recorder, kept = Recorder([Accuracy(), Weights(), (Predictions(x[:3]), Every(2))]), []
+    model, x, y = problem()
+    for point in train(model, "cross_entropy", x, y, learning_rate=0.2, batch_size=10, num_steps=6):
+        recorder(point)
+        kept.append(recorder.state())
+    for step, state in enumerate(kept):
+        assert [row["step"] for row in state["rows"]] == list(range(step + 1)) == state["steps"]["weights"]
+        assert len(state["arrays"]["predictions"]) == step // 2 + 1 == len(state["steps"]["predictions"])
+    first, second = (Recorder([Accuracy(), Weights(), (Predictions(x[:3]), Every(2))]) for _ in range(2))
+    for other in (first, second):  # from one state, and without an influence on each other
+        other.restore(kept[3])
+    first(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=4))
+    assert len(first.table) == 5 and len(second.table) == 4 == len(kept[3]["rows"]) == len(second.steps["weights"])
+    weights = recorder.arrays["weights"]
+    assert not torch.equal(weights[0], weights[1]) and torch.equal(weights[-1], model[0].weight.detach())
+
+
+def test_an_own_loop_goes_on_from_a_state_taken_before_the_call_or_at_the_step_after(tmp_path):
+    def loop(last, path=None, early=True):
+        recorder, (model, x, y), first = Recorder([Accuracy(), Sharpness()]), problem(), 0
+        saved = None if path is None else checkpoint.load(path)
+        if saved is not None:
+            recorder.restore(saved["recorder"])
+            model.load_state_dict(saved["model"])
+            first = saved["step"]
+        for step in range(first, last):
+            state = lambda: {"step": step, "model": model.state_dict(), "recorder": recorder.state()}  # noqa: B023, E731
+            if path and early and step == 3:
+                checkpoint.save(path, state())
+            recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=step))
+            if path and not early and step == 3:
+                checkpoint.save(path, state())
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter *= 0.9
+        return recorder.table
+
+    whole, path = loop(7), str(tmp_path / "run.safetensors")
+    loop(5, path)
+    pd.testing.assert_frame_equal(loop(7, path), whole, check_exact=True)
+    path = tmp_path / "other"
+    loop(5, path, early=False)
+    with pytest.raises(
+        InvalidInput, match="A loop that goes on from a state that holds step 3 begins with step 4, unless the state is taken"
+    ):
+        loop(7, path, early=False)
+
+
+def test_until_waits_for_probes_that_have_measured_nothing():
+    """A column may be that of a probe whose first measurement is late."""
+    late = (Steps("late"), Every(5, first=6))
+    table = run(Recorder([Accuracy(), late], until=Reaches("late", 2)))
+    assert table.step.iloc[-1] == 11
+
+
+class Passed(Steps):
+    """Notes where it was passed over, too."""
+
+    def pass_over(self, snapshot):
+        self.passed = [*getattr(self, "passed", []), snapshot.step]
+        if snapshot.step == 8:
+            raise NotFinite("must be finite")
+
+
+def test_a_probe_hears_of_steps_that_it_does_not_measure():
+    probe = Passed()
+    table = run(Recorder([(probe, Every(3))], when=False))
+    assert probe.called == [0, 3, 6] and probe.passed == [1, 2, 4, 5, 7, 8]
+    assert table.step.tolist() == [0, 3, 6, 8] and table.status.iloc[-1] == "diverged"
+
+
+@pytest.mark.parametrize("step", [-1, 1.5, True, None, "3"])
+def test_a_step_is_a_whole_number(step):
+    model, x, y = problem()
+    with pytest.raises(InvalidInput, match=f"step must be a whole number of at least 0; {step!r} came."):
+        Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=step)
+
+
+def test_a_step_of_numpy_goes_into_a_checkpoint(tmp_path):
+    model, x, y = problem()
+    recorder = Recorder([Steps()])
+    recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=np.int64(3)))
+    checkpoint.save(tmp_path / "state", recorder.state())
+    assert recorder.table.step.tolist() == [3]
 
 
 def test_steps_must_increase():

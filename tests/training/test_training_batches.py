@@ -4,6 +4,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
@@ -112,6 +113,11 @@ def test_epochs_of_draws_are_whole_numbers_to_the_last_bit():
 def test_batch_sizes_out_of_range(size):
     with pytest.raises(InvalidInput, match="batch_size must be a whole number from 1 to the 11 examples, got"):
         batches(11, size)
+
+
+def test_draws_with_replacement_may_be_more_than_there_are():
+    stream = batches(3, np.int64(7), sampling="with_replacement")
+    assert stream.next().shape == (7,) and type(stream.batch_size) is int and stream.epoch(3) == 7.0
 
 
 def test_other_refusals():

@@ -23,6 +23,7 @@ import sgdscope
 from sgdscope.errors import InvalidInput
 from sgdscope.training import CheckpointError, Cosine, Drops, random_crop_and_flip, train
 from sgdscope.training.checkpoint import load, save
+from sgdscope.training.describe import describe
 
 
 class Collector:
@@ -163,8 +164,8 @@ def test_tied_weights(tmp_path):
         ({"largest_loss": 9.0}, "largest_loss was inf, is 9.0"),
         ({"full_loss": True}, "full_loss was False, is True"),
         ({"chunk_size": 10}, "chunk_size was 1000, is 10"),
-        ({"loss": "mine"}, r"loss was 'cross_entropy', is '.*test_training_checkpoint.mine'"),
-        ({"augment": random_crop_and_flip}, "augment was None, is 'sgdscope.training.augmentation.random_crop_and_flip'"),
+        ({"loss": "mine"}, r"loss was 'cross_entropy', is .*test_training_checkpoint.mine\(code='[0-9a-f]{8}'\)"),
+        ({"augment": random_crop_and_flip}, r"augment was None, is .*augmentation.random_crop_and_flip\(code='[0-9a-f]{8}', padding=4\)"),
         ({"carry": {"collector": Collector()}}, r"carries \[\], the run \['collector'\]. Give the same ones"),
     ],
 )  # fmt: skip
@@ -181,6 +182,68 @@ def test_a_checkpoint_of_other_settings_is_refused(change, message, tmp_path):
 
 def mine(outputs, y):
     return nn.functional.cross_entropy(outputs, y, reduction="none")
+
+
+def scaled(c):
+    return lambda outputs, y: c * mine(outputs, y)
+
+
+class Scaled:
+    """A loss with a setting, that counts its calls."""
+
+    def __init__(self, c):
+        self.c, self._calls = c, 0
+
+    def __call__(self, outputs, y):
+        self._calls += 1
+        return self.c * mine(outputs, y)
+
+
+def weighted(weights):
+    return lambda outputs, y: nn.functional.cross_entropy(outputs, y, weight=weights, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("saved", "other", "message"),
+    [
+        (scaled(1), scaled(5), r"c=1\).*c=5\)"),
+        (Scaled(1), Scaled(5), r"loss was .*Scaled\(c=1\).*is .*Scaled\(c=5\)"),
+        (partial(lambda a, b, c=1: c * mine(a, b)), partial(lambda a, b, c=1: c * mine(a, b), c=5), "c=5"),
+        (lambda a, b: mine(a, b), lambda a, b: mine(a, b) * 2, r"<lambda>\(code=.*<lambda>\(code="),
+        (lambda a, b, c=1: c * mine(a, b), lambda a, b, c=5: c * mine(a, b), r"c=1\).*c=5\)"),
+        (Scaled(1).__call__, Scaled(5).__call__, r"of .*Scaled\(c=1\).*of .*Scaled\(c=5\)"),
+        (weighted(torch.ones(3).double()), weighted(torch.tensor([1.0, 1, 2]).double()), r"weights=tensor \(3,\) [0-9a-f]{8}"),
+    ],
+)
+def test_a_checkpoint_of_another_loss_is_refused(saved, other, message, tmp_path):
+    run(loss=saved, checkpoint=tmp_path / "run")
+    assert run(loss=saved, checkpoint=tmp_path / "run", num_steps=11)[0][0].step == 10
+    with pytest.raises(InvalidInput, match=message):
+        run(loss=other, checkpoint=tmp_path / "run")
+
+
+def test_functions_made_anew_are_the_same():
+    """What the text of a setting says does not depend on the process, the order of sets or where objects lie."""
+
+    def make(number):
+        def inner(x, kinds=frozenset({"a", "b", "c"})):
+            return outer if x in {"one", "two", "three"} else number  # closes over itself by way of the other
+
+        def outer(x):
+            return inner(x), [y for y in x if y is not Ellipsis], b"bytes"
+
+        return partial(outer, key=inner)
+
+    assert describe(make(1)) == describe(make(1)) != describe(make(2))
+    script = (
+        "import test_training_checkpoint as t; print(t.describe(t.scaled(3)), t.describe({'x', 'y', 'z', 2.5}), t.describe(t.Scaled('a')))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(sgdscope.__file__).parents[1])])
+    texts = {
+        subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": seed}, stdout=-1).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1 and b"c=3" in texts.pop()
 
 
 def test_the_message_says_what_to_do(tmp_path):

@@ -63,6 +63,15 @@ class Nothing:
         ({"estimator": Nothing(), "loss_after": lambda step: False}, "there is no batch whose loss_after could be taken"),
         ({"estimator": object()}, "an estimator has a method estimate(model, loss, x, y, generator=); object has none."),
         ({"estimator": type("E", (), {"estimate": print})(), "batch_size": None}, "batch_size is missing"),
+        ({"estimator": Nothing(), "batch_size": 100}, "batch_size must be that of the estimator, 4; 100 came. Leave it out."),
+        ({"estimator": Nothing(), "batch_size": 24}, "batch_size must be that of the estimator, 4; 24 came. Leave it out."),
+        (
+            {"estimator": Nothing(), "sampling": "with_replacement"},
+            "an estimator draws its own examples, from the seed; sampling='with_replacement' came. Leave it out.",
+        ),
+        ({"estimator": Nothing(), "drop_last": False}, "an estimator draws its own examples, from the seed; drop_last=False came."),
+        ({"estimator": Nothing(), "generator": torch.Generator()}, "an estimator draws its own examples, from the seed; generator=<torch"),
+        ({"estimator": type("E", (), {"estimate": print})(), "batch_size": 2.5}, "batch_size must be a whole number of at least 1; 2.5"),
         ({"loss": 3}, "loss must be a callable (outputs, y) -> (N,) losses"),
     ],
 )
@@ -98,6 +107,20 @@ def test_data(change, message):
     model, x, y = change(*problem())
     with pytest.raises(InvalidInput, match=re.escape(message)):
         train(model, "cross_entropy", x, y, learning_rate=0.1, batch_size=4, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, :4], "x must fit the model; x of shape (N, 4) came, and the model fails on the first example: mat1 and mat2"),
+        (lambda x: {"inputs": x}, "x must fit the model; x['inputs'] of shape (N, 5) came, and the model fails on the first example: "),
+    ],
+)
+def test_inputs_that_the_model_fails_on(change, message):
+    model, x, y = problem()
+    with pytest.raises(InvalidInput, match=re.escape(message)) as refused:
+        train(model, "cross_entropy", change(x), y, learning_rate=0.1, batch_size=4, num_steps=1)
+    assert isinstance(refused.value.__cause__, RuntimeError | TypeError)
 
 
 def test_a_mean_loss_is_refused():

@@ -1,6 +1,7 @@
 """Gradient rules and estimators that drive the loop."""
 
 import sys
+from contextlib import nullcontext
 from math import isnan
 from pathlib import Path
 
@@ -11,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no neighb
 from training_cases import dense, flat, normed, problem, run
 
 from sgdscope.errors import InvalidInput, NotFinite
+from sgdscope.estimators import GradientClustering, MiniBatch
 from sgdscope.gradients import PerExampleGradients
-from sgdscope.training import loss_and_gradient, mean_gradient, train
+from sgdscope.training import loss_and_gradient, mean_gradient, measuring, train
 
 
 class FullBatch:
@@ -111,6 +113,27 @@ def test_an_estimator_sees_all_data_and_has_no_batch_losses():
     assert all(point.batch is None and isnan(point.loss_before) and point.batch_size == 4 for point in points)
     assert all(point.full_loss_after < point.full_loss_before and point.gradient_norm > 0 for point in points[1:])
     assert points[5].epoch == 1.0  # 5 batches of 4 of 23 examples
+
+
+def test_an_estimator_may_draw_more_than_all_examples():
+    points, parameters, _ = run(estimator=MiniBatch(46, replacement=True), batch_size=None, num_steps=None, num_epochs=6)
+    assert [point.epoch for point in points] == [0.0, 2.0, 4.0, 6.0] and {point.batch_size for point in points} == {46}
+    assert not torch.equal(parameters[0], parameters[-1])
+    with pytest.raises(InvalidInput, match="batch_size must be at most the number of examples without replacement; 46 came for 23"):
+        run(estimator=MiniBatch(46), batch_size=None)
+
+
+def test_clusters_of_a_model_with_batch_norm_are_refreshed_in_eval_mode():
+    """As `train` says: inside `measuring`, or in a run with mode="eval"; estimates are taken in the run's mode."""
+    for mode in ("train", "eval"):
+        (model, x, y), clusters = problem(normed), GradientClustering(4, steps=1)
+        settings = {"learning_rate": 0.1, "num_steps": 4, "estimator": clusters, "mode": mode}
+        for point in train(model, "cross_entropy", x, y, **settings):
+            assert model.training == (mode == "train")
+            if point.step % 2 == 0:
+                with measuring(model) if mode == "train" else nullcontext():
+                    clusters.refresh(model, "cross_entropy", x, y, generator=torch.Generator().manual_seed(point.step))
+        assert point.status == "finished" and point.step == 4
 
 
 def test_an_estimator_draws_from_the_seed():

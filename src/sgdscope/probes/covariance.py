@@ -7,9 +7,10 @@ from torch import Tensor
 from sgdscope.data.synthetic import stream_generator
 from sgdscope.errors import InvalidInput
 from sgdscope.gradients import gradient_history
-from sgdscope.probes.probe import Measured, Probe, whole
+from sgdscope.probes.probe import Measured, Probe, optional
 from sgdscope.spectra import CovarianceSpectrum, covariance_eigenpairs, projected_norm_ratio
 from sgdscope.training import Snapshot, measuring
+from sgdscope.training.whole import whole
 
 
 class GradientCovariance(Probe):
@@ -34,9 +35,8 @@ class GradientCovariance(Probe):
     """
 
     def __init__(self, *, num_batches: int = 25, batch_size: int | None = None, num_projected: int = 5, seed: int = 0) -> None:
-        whole("num_batches", num_batches, 2)
-        whole("batch_size", batch_size, 1)
-        whole("num_projected", num_projected, 1)
+        num_batches, batch_size = whole("num_batches", num_batches, 2), optional("batch_size", batch_size, 1)
+        num_projected = whole("num_projected", num_projected, 1)
         if num_projected >= num_batches:
             raise InvalidInput(f"num_projected must be below num_batches, {num_batches}, the rank of K; {num_projected} came.")
         self.num_batches, self.batch_size, self.num_projected, self.seed = num_batches, batch_size, num_projected, seed

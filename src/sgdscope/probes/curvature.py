@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput
-from sgdscope.probes.probe import Measured, Probe, examples, whole
+from sgdscope.probes.probe import Measured, Probe, examples, optional
 from sgdscope.spectra import Eigenpairs, hessian_eigenpairs
 from sgdscope.stability import directional_curvature, stability_lhs
 from sgdscope.training import Snapshot, measuring
@@ -43,8 +43,7 @@ class Sharpness(Probe):
         warm_start: bool = True,
         seed: int = 0,
     ) -> None:
-        whole("num_examples", num_examples, 1)
-        self.k, self.num_examples, self.seed = k, num_examples, seed
+        self.k, self.num_examples, self.seed = k, optional("num_examples", num_examples, 1), seed
         self.tolerance, self.max_products, self.warm_start = tolerance, max_products, warm_start
         self._vectors: Tensor | None = None
         self._last: tuple[Snapshot, Eigenpairs] | None = None
@@ -97,8 +96,7 @@ class StabilityMargin(Probe):
     """
 
     def __init__(self, sharpness: Sharpness, *, num_examples: int | None = None, seed: int = 0) -> None:
-        whole("num_examples", num_examples, 2)
-        self.sharpness, self.num_examples, self.seed = sharpness, num_examples, seed
+        self.sharpness, self.num_examples, self.seed = sharpness, optional("num_examples", num_examples, 2), seed
         self.parts = (sharpness,)
 
     def measure(self, snapshot: Snapshot) -> Measured:

@@ -7,9 +7,10 @@ import torch
 from sgdscope.errors import NotFinite
 from sgdscope.probes.covariance import GradientCovariance
 from sgdscope.probes.curvature import Sharpness
-from sgdscope.probes.probe import Measured, Probe, examples, whole
+from sgdscope.probes.probe import Measured, Probe, examples
 from sgdscope.spectra.objective import Objective
 from sgdscope.training import Snapshot, mean_gradient, measuring
+from sgdscope.training.whole import whole
 
 
 class Alignment(Probe):
@@ -74,7 +75,7 @@ class LossAlongTop(Probe):
     """
 
     def __init__(self, sharpness: Sharpness, *, num_points: int = 11, reach: float = 2.0) -> None:
-        whole("num_points", num_points, 5)
+        num_points = whole("num_points", num_points, 5)
         self.sharpness, self.num_points, self.reach = sharpness, num_points + 1 - num_points % 2, reach
         self.parts = (sharpness,)
 

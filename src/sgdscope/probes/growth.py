@@ -7,7 +7,7 @@ from math import inf, sqrt
 
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.budget import MEMORY
-from sgdscope.probes.probe import Measured, Probe, examples, whole
+from sgdscope.probes.probe import Measured, Probe, examples, set_whole
 from sgdscope.training import Snapshot, measuring
 
 
@@ -35,7 +35,7 @@ class StrongGrowth(Probe):
     memory: int = MEMORY
 
     def __post_init__(self) -> None:
-        whole("num_examples", self.num_examples, 1)
+        set_whole(self, num_examples=1)
 
     def measure(self, snapshot: Snapshot) -> Measured:
         """The ratios at one snapshot."""

@@ -8,7 +8,7 @@ from math import isfinite
 from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.models.examples import Examples
-from sgdscope.probes.probe import Measured, Probe, examples, whole
+from sgdscope.probes.probe import Measured, Probe, examples, set_whole
 from sgdscope.training import Snapshot, evaluate, measuring, predictions
 
 
@@ -35,7 +35,7 @@ class Accuracy(Probe):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole("num_examples", self.num_examples, 1)
+        set_whole(self, num_examples=1)
         if (self.x is None) != (self.y is None) or (self.x is not None and self.num_examples is not None):
             raise InvalidInput("give x with y, or neither; num_examples selects from the training data only. Cut other data before.")
 
@@ -90,7 +90,7 @@ class GradientNorms(Probe):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole("num_examples", self.num_examples, 1)
+        set_whole(self, num_examples=1)
 
     def measure(self, snapshot: Snapshot) -> Measured:
         """The numbers at one snapshot."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import pandas as pd
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from sgdscope.errors import InvalidInput, NotFinite
 from sgdscope.probes.probe import Probe
-from sgdscope.probes.when import Until
+from sgdscope.probes.when import Reaches, Until
 from sgdscope.training import Snapshot, When, due
+from sgdscope.training.describe import describe
+from sgdscope.training.run import check_when
 
 
 class Recorder:
@@ -34,16 +37,24 @@ class Recorder:
         until: ends the run by what was measured: a function of the row, such as `Reaches`. See `finished`.
 
     Raises:
-        InvalidInput: no probes, or something else in their place.
+        InvalidInput: no probes, no schedule, or an ``until`` that is no function.
     """
 
     def __init__(self, probes: Sequence[Probe | tuple[Probe, When]], *, when: When = True, until: Until | None = None) -> None:
         pairs = [item if isinstance(item, tuple) else (item, when) for item in probes]
-        if not pairs or not all(isinstance(probe, Probe) and (isinstance(due_at, bool) or callable(due_at)) for probe, due_at in pairs):
+        if not pairs or not all(len(pair) == 2 and isinstance(pair[0], Probe) for pair in pairs):
             raise InvalidInput(f"probes must be probes, or pairs of a probe and a schedule, at least one; {list(probes)!r} came.")
+        check_when("when", when)
+        for probe, own in pairs:
+            check_when(f"the schedule of {type(probe).__name__}", own)
+        if until is not None and not callable(until):
+            raise InvalidInput(f"until must be a function of the row, such as Reaches('train_accuracy', 0.65); {until!r} came.")
         self._probes, self._until = pairs, until
         everyone = [one for probe, _ in pairs for one in (probe, *probe.parts)]
         self._stateful = list({id(probe): probe for probe in everyone}.values())  # each once, in order
+        self._settings = [describe(probe) for probe in self._stateful]  # now, before anything is measured
+        self._silent = {id(probe) for probe, _ in pairs}  # those that have measured nothing yet
+        self._until_checked = not isinstance(until, Reaches)
         self._rows: list[dict[str, object]] = []
         self._arrays: dict[str, list[Tensor]] = {}
         self._steps: dict[str, list[int]] = {}
@@ -56,15 +67,17 @@ class Recorder:
         loop says so, the row has the status ``diverged`` and nothing measured, and the recorder is `finished`.
 
         Raises:
-            InvalidInput: a step at or before the one measured last, two probes with one column, and what the probes refuse.
+            InvalidInput: a step at or before the one measured last, two probes with one column, an ``until`` with a column of none, and what
+                the probes refuse.
         """
-        diverged = snapshot.status == "diverged"
-        wanted = [probe for probe, when in self._probes if due(when, snapshot.step)]
-        if self.finished or not (wanted or diverged):
+        if self.finished:
             return None
-        if self._rows and snapshot.step <= self._rows[-1]["step"]:
+        diverged = snapshot.status == "diverged"
+        wanted = [due(when, snapshot.step) for _, when in self._probes]
+        if (any(wanted) or diverged) and self._rows and snapshot.step <= (last := self._rows[-1]["step"]):
             raise InvalidInput(
-                f"steps must increase; step {snapshot.step} came after step {self._rows[-1]['step']}. Count steps up from 0."
+                f"steps must increase; step {snapshot.step} came after step {last}. Count steps up from 0. A loop that goes on from a state "
+                f"that holds step {last} begins with step {last + 1}, unless the state is taken before the recorder is called."
             )
         row: dict[str, object] = {
             "step": snapshot.step,
@@ -75,23 +88,39 @@ class Recorder:
         arrays: dict[str, Tensor] = {}
         if not diverged:
             try:
-                for probe in wanted:
-                    self._take(probe, snapshot, row, arrays)
+                for (probe, _), measured in zip(self._probes, wanted, strict=True):
+                    if measured:
+                        self._take(probe, snapshot, row, arrays)
+                    else:
+                        probe.pass_over(snapshot)
             except NotFinite:
                 row, arrays, diverged = {name: row[name] for name in list(row)[:4]} | {"status": "diverged"}, {}, True
+        if not (any(wanted) or diverged):
+            return None
         self._rows.append(row)
         for name, value in arrays.items():
             self._arrays.setdefault(name, []).append(value)
             self._steps.setdefault(name, []).append(snapshot.step)
-        self.finished = diverged or (self._until is not None and self._until(row))
+        self.finished = diverged or self._ends(row)
         return row
 
+    def _ends(self, row: dict[str, object]) -> bool:
+        if not self._until_checked and not self._silent:
+            known = list({name: None for earlier in self._rows for name in earlier})
+            if self._until.column not in known:
+                raise InvalidInput(f"until must name a column that is measured, {', '.join(known)}; {self._until.column!r} came.")
+            self._until_checked = True
+        return self._until is not None and bool(self._until(row))
+
     def _take(self, probe: Probe, snapshot: Snapshot, row: dict[str, object], arrays: dict[str, Tensor]) -> None:
-        for name, value in probe.measure(snapshot).items():
+        found = probe.measure(snapshot)
+        if found:
+            self._silent.discard(id(probe))
+        for name, value in found.items():
             if name in row or name in arrays:
                 raise InvalidInput(f"each column must come from one probe; {name!r} came from two. Name them apart, or drop one.")
             if isinstance(value, Tensor):
-                arrays[name] = value.detach().cpu()
+                arrays[name] = value.detach().to("cpu", copy=True)  # it may be a view of what changes
             else:
                 row[name] = float(value)
 
@@ -111,26 +140,31 @@ class Recorder:
         return {name: list(steps) for name, steps in self._steps.items()}
 
     def state(self) -> dict[str, object]:
-        """All that was measured, and what the probes start from next, for a checkpoint."""
+        """All that was measured, and what the probes start from next, for a checkpoint. Later calls do not change it."""
         return {
-            "rows": self._rows,
-            "arrays": self._arrays,
-            "steps": self._steps,
+            "rows": [dict(row) for row in self._rows],
+            "arrays": {name: list(values) for name, values in self._arrays.items()},
+            "steps": self.steps,
             "finished": self.finished,
+            "settings": list(self._settings),
             "probes": [probe.state() for probe in self._stateful],
         }
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Take up a `state`.
+        """Take up a `state`. Schedules and ``until`` may differ from those of the recorder that it was taken from.
 
         Raises:
-            InvalidInput: the state of other probes.
+            InvalidInput: the state of other probes, of the same ones in another order, or with other settings.
         """
-        if len(state["probes"]) != len(self._stateful):
-            raise InvalidInput(
-                f"the checkpoint holds {len(state['probes'])} probes, the recorder {len(self._stateful)}. Give the same ones."
-            )
-        self._rows, self._arrays, self._steps = list(state["rows"]), dict(state["arrays"]), dict(state["steps"])
+        for theirs, ours in zip_longest(state.get("settings", ["probes without settings"]), self._settings, fillvalue="no probe"):
+            if theirs != ours:
+                raise InvalidInput(
+                    f"the state must be of the same probes, in the same order and with the same settings; it holds {theirs} where the "
+                    f"recorder has {ours}. Make the recorder as it was, or begin anew."
+                )
+        self._rows = [dict(row) for row in state["rows"]]
+        self._arrays = {name: list(values) for name, values in state["arrays"].items()}
+        self._steps = {name: list(steps) for name, steps in state["steps"].items()}
         self.finished = state["finished"]
         for probe, saved in zip(self._stateful, state["probes"], strict=True):
             probe.restore(saved)

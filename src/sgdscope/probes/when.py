@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import floor, log10
+from numbers import Real
 
 from sgdscope.errors import InvalidInput
-from sgdscope.probes.probe import whole
+from sgdscope.probes.probe import set_whole
+from sgdscope.training import When, due
+from sgdscope.training.run import check_when
+from sgdscope.training.whole import whole
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,7 @@ class Every:
     first: int = 0
 
     def __post_init__(self) -> None:
-        whole("period", self.period, 1)
-        whole("first", self.first, 0)
+        set_whole(self, period=1, first=0)
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
@@ -42,8 +45,7 @@ class From:
     period: int
 
     def __post_init__(self) -> None:
-        whole("first", self.first, 0)
-        whole("period", self.period, 1)
+        set_whole(self, first=0, period=1)
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
@@ -61,7 +63,7 @@ class Pairs:
     period: int
 
     def __post_init__(self) -> None:
-        whole("period", self.period, 2)
+        set_whole(self, period=2)
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
@@ -79,7 +81,7 @@ class LogSpaced:
     per_decade: int
 
     def __post_init__(self) -> None:
-        whole("per_decade", self.per_decade, 1)
+        set_whole(self, per_decade=1)
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
@@ -91,14 +93,13 @@ class LogSpaced:
 
 @dataclass(frozen=True)
 class At:
-    """The steps listed."""
+    """The steps listed; one step may come as it is."""
 
     steps: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(self.steps))
-        for step in self.steps:
-            whole("steps", step, 0)
+        steps = self.steps if isinstance(self.steps, Iterable) else (self.steps,)
+        object.__setattr__(self, "steps", tuple(whole("steps", step, 0) for step in steps))
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
@@ -113,20 +114,36 @@ class Either:
     [0, 4, 5, 8]
     """
 
-    one: Callable[[int], bool]
-    other: Callable[[int], bool]
+    one: When
+    other: When
+
+    def __post_init__(self) -> None:
+        check_when("one", self.one)
+        check_when("other", self.other)
 
     def __call__(self, step: int) -> bool:
         """Whether ``step`` is one of them."""
-        return self.one(step) or self.other(step)
+        return due(self.one, step) or due(self.other, step)
 
 
 @dataclass(frozen=True)
 class Reaches:
-    """The end of a run: the first measured row whose ``column`` is at least ``value``, such as a training accuracy of 0.65."""
+    """The end of a run: the first measured row whose ``column`` is at least ``value``, such as a training accuracy of 0.65.
+
+    The recorder refuses a column that is not there once each probe has measured something. For one that comes later, give a function of the row.
+
+    Raises:
+        InvalidInput: a column that is no text, a value that is no number.
+    """
 
     column: str
     value: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str):
+            raise InvalidInput(f"column must be the name of a column, such as 'train_accuracy'; {self.column!r} came.")
+        if isinstance(self.value, bool) or not isinstance(self.value, Real):
+            raise InvalidInput(f"value must be a number; {self.value!r} came.")
 
     def __call__(self, row: Mapping[str, object]) -> bool:
         """Whether the row is there. A row in which the column was not measured is not.

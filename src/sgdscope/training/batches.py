@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.training.whole import as_whole
 
 SAMPLINGS = ("epochs", "independent", "with_replacement")
 
@@ -22,7 +23,7 @@ class Batches:
 
     Args:
         num_examples: N.
-        batch_size: B <= N.
+        batch_size: B; at most N, except for draws with replacement.
         sampling: one of the three.
         drop_last: with ``epochs``, drop the smaller batch at the end of a pass where B does not divide N.
         generator: on the CPU.
@@ -45,11 +46,12 @@ class Batches:
     ) -> None:
         if sampling not in SAMPLINGS:
             raise unknown_name("sampling", str(sampling), SAMPLINGS)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= num_examples:
+        size = as_whole(batch_size)
+        if size is None or size < 1 or (size > num_examples and sampling != "with_replacement"):
             raise InvalidInput(f"batch_size must be a whole number from 1 to the {num_examples} examples, got {batch_size!r}.")
         if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
             raise InvalidInput(f"generator must be a torch.Generator on the CPU, got {generator!r}.")
-        self.num_examples, self.batch_size, self.sampling, self.drop_last = num_examples, batch_size, sampling, drop_last
+        self.num_examples, self.batch_size, self.sampling, self.drop_last = num_examples, size, sampling, drop_last
         self.generator, self.device = generator, torch.device(device)
         self._order = torch.empty(0, dtype=torch.int64)  # (N,) of the present pass, on the CPU
         self._on_device = self._order.to(self.device)

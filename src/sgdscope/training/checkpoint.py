@@ -34,14 +34,14 @@ class Carried(Protocol):
         """Take up a `state`."""
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: str | Path, state: dict[str, Any]) -> None:
     """Write ``state``, a nested dict of tensors and JSON values, atomically: after a kill either the old file is there or the new one.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old checkpoint stays.
         InvalidInput: the state holds something else.
     """
-    tensors: dict[str, Tensor] = {}
+    path, tensors = Path(path), dict[str, Tensor]()
     text = json.dumps({"format": FORMAT, "state": _encode(state, tensors)})
     checksum = hashlib.sha256((text + digest(tensors)).encode()).hexdigest()
     temporary = path.with_name(path.name + ".tmp")  # what a kill leaves is overwritten at the next saving
@@ -57,12 +57,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise CheckpointError(f"could not write the checkpoint {path}: {error}. The one before, if any, is intact.") from error
 
 
-def load(path: Path) -> dict[str, Any] | None:
+def load(path: str | Path) -> dict[str, Any] | None:
     """The state; None if there is no file, or if it is damaged: then it is set aside as ``<name>.damaged`` with a warning.
 
     Raises:
         CheckpointError: what is there cannot be read.
     """
+    path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

@@ -9,12 +9,17 @@ import torch
 from torch import nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.models.examples import Examples, call, check_examples, device_of, take
+from sgdscope.models.examples import Examples, call, check_examples, device_of, leaves, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
 from sgdscope.models.parameters import trainable
 from sgdscope.models.refusals import dropped_share
 from sgdscope.training.evaluation import chunks, measuring
-from sgdscope.training.run import Run
+from sgdscope.training.gradient import Estimator
+from sgdscope.training.run import Run, check_when
+from sgdscope.training.whole import whole
+
+OWN_BATCHES = {"sampling": "epochs", "drop_last": True, "generator": None}
+"""Defaults of what decides the loop's own batches; an estimator leaves these alone."""
 
 
 def check_fit(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
@@ -22,15 +27,45 @@ def check_fit(model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
 
     Raises:
         InvalidInput: no trainable parameter; no or unequal numbers of examples; several devices or floating types; NaN or infinite
-            inputs; labels that are no classes of the model; a loss that does not return one number an example.
+            inputs; examples that the model fails on; labels that are no classes of the model; a loss that does not return one number an
+            example.
     """
     trainable(model)
     count, function = check_examples(model, x, y), per_example_loss(loss)
     with measuring(model), torch.no_grad():
-        outputs = call(model, take(x, slice(0, 1)))
+        outputs = _first_outputs(model, take(x, slice(0, 1)))
         check_targets(function, outputs, y, 1)
         check_losses(function(outputs, take(y, slice(0, 1))), 1, finite=False)
     return count
+
+
+def _first_outputs(model: nn.Module, first: Examples) -> object:
+    try:
+        return call(model, first)
+    except InvalidInput:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        came = ", ".join(f"{name} of shape ({', '.join(['N', *map(str, tensor.shape[1:])])})" for name, tensor in leaves(first, "x"))
+        raise InvalidInput(f"x must fit the model; {came} came, and the model fails on the first example: {error}") from error
+
+
+def check_batch_size(batch_size: int | None, estimator: Estimator | None, **batches: object) -> int:
+    """Examples a step: ``batch_size``, or that of the estimator. Refuses what says otherwise of an estimator's draws.
+
+    Raises:
+        InvalidInput: no batch size, or another one than the estimator's; ``batches``, what decides the loop's own, beside an estimator.
+    """
+    own = getattr(estimator, "batch_size", None)
+    if batch_size is None and own is None:
+        raise InvalidInput("batch_size is missing: give the number of examples a step.")
+    if estimator is None:
+        return batch_size
+    if batch_size is not None and own is not None and batch_size != own:
+        raise InvalidInput(f"batch_size must be that of the estimator, {own!r}; {batch_size!r} came. Leave it out.")
+    for name, value in batches.items():
+        if value != OWN_BATCHES[name]:
+            raise InvalidInput(f"an estimator draws its own examples, from the seed; {name}={value!r} came. Leave it out.")
+    return whole("batch_size", own if batch_size is None else batch_size, 1)
 
 
 def check_settings(run: Run) -> None:
@@ -50,8 +85,7 @@ def check_settings(run: Run) -> None:
         if (value := getattr(run, name)) is not None and not callable(value):
             raise InvalidInput(f"{name} must be a function, got {value!r}.")
     for name in ("loss_after", "full_loss"):
-        if not isinstance(value := getattr(run, name), bool) and not callable(value):
-            raise InvalidInput(f"{name} must be True, False, or a function of the step, got {value!r}.")
+        check_when(name, getattr(run, name))
     for name, value in run.carry.items():
         if not all(callable(getattr(value, method, None)) for method in ("state", "restore")):
             raise InvalidInput(f"what is carried has methods state() and restore(state); {name!r}, {type(value).__name__}, lacks them.")

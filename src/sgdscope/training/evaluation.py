@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sgdscope.errors import InvalidInput
 from sgdscope.models.examples import Examples, call, device_of, num_examples, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
+from sgdscope.training.whole import as_whole
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def chunks(count: int, chunk_size: int) -> Iterator[slice]:
     >>> list(chunks(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+    if (as_whole(chunk_size) or 0) < 1:
         raise InvalidInput(f"chunk_size must be a whole number of at least 1, got {chunk_size!r}.")
     return (slice(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size))
 

@@ -20,12 +20,13 @@ from sgdscope.training import resume
 from sgdscope.training.augmentation import Augment
 from sgdscope.training.batches import Batches
 from sgdscope.training.checkpoint import Carried
-from sgdscope.training.checks import check_fit, check_settings, no_global_random_numbers
+from sgdscope.training.checks import check_batch_size, check_fit, check_settings, no_global_random_numbers
 from sgdscope.training.gradient import Estimator, GradientRule
 from sgdscope.training.run import Run, When
 from sgdscope.training.schedules import Schedule, as_schedule
 from sgdscope.training.sgd import SGD
 from sgdscope.training.snapshot import Snapshot
+from sgdscope.training.whole import as_whole
 
 
 def train(
@@ -59,8 +60,12 @@ def train(
 ) -> Iterator[Snapshot]:
     """SGD on the mean loss, one snapshot a step: first of step 0, before any, then after each.
 
-    The caller's loop over the snapshots is where things are measured; it may also stop, or refresh an estimator. Two runs with the same
-    arguments give the same snapshots bit for bit (on one machine, on the CPU); no global random number is drawn.
+    The caller's loop over the snapshots is where things are measured, and where it may end. Two runs with the same arguments give the
+    same snapshots bit for bit (on one machine, on the CPU); no global random number is drawn.
+
+    The caller's loop is also what refreshes an estimator: at the snapshot of step 0, before the first step, and at each later one where it
+    is due. At every snapshot the model is in ``mode`` again, so that ``model.eval()`` does not last: clustering, which refuses batch norm in
+    training mode, is refreshed inside ``with measuring(model):``, or the run gets ``mode="eval"``.
 
     Args:
         model: trained in place. What is random in training mode, such as dropout, is refused: it draws from PyTorch's global generator.
@@ -68,7 +73,7 @@ def train(
         x: all training inputs, on the model's device from the start; a tensor or a (nested) dict of tensors, examples first.
         y: all training targets.
         learning_rate: a number, or ``schedule(step, epoch)`` such as `Drops`.
-        batch_size: B; may be left out if the estimator has an attribute of that name.
+        batch_size: B; left out where an estimator has an attribute of that name.
         num_steps: steps in all, or
         num_epochs: passes through the data in all, one of the two.
         momentum: as in ``torch.optim.SGD``, without dampening.
@@ -81,7 +86,8 @@ def train(
             goes into the checkpoints.
         augment: ``augment(x, generator)`` on each batch; the generator is on the CPU.
         gradient: ``gradient(model, loss, x, y)`` on the batch, in place of autograd of its mean loss.
-        estimator: has ``estimate(model, loss, x, y, generator=)`` on *all* data; it draws its own examples, so there are no batch losses.
+        estimator: has ``estimate(model, loss, x, y, generator=)`` on *all* data; it draws its own examples, so there are no batch losses,
+            and ``sampling``, ``drop_last`` and ``generator`` are refused. An epoch is N // B steps, N / B where B is above N.
         mode: ``train`` or ``eval``, the mode in which gradients are computed (batch norm).
         loss_after: when to compute the batch's loss after the step too: one more forward pass. A function is asked with the number of steps
             made, as a probe's schedule.
@@ -89,7 +95,9 @@ def train(
         largest_loss: a batch loss above it counts as divergence; by default only a loss or gradient that is not finite does.
         chunk_size: examples a forward pass of the full loss.
         checkpoint: a file (.safetensors). If it exists, training goes on from it: the first snapshot is then that after the saved step, and
-            there is none if the run had finished. What goes on must be the same run, with the same data; ``num_steps`` may differ.
+            there is none if the run had finished. What goes on must be the same run, with the same data; ``num_steps`` may differ. Functions
+            are compared by name, code, defaults and the numbers, texts and tensors that they close over, other callables by type and public
+            attributes; not by globals, nor by the functions that they call.
         checkpoint_every: steps between two savings; each is made once the caller is done with that step's snapshot. The last step saves too.
         carry: things whose ``state()`` is saved and restored along, by name, such as the collector of measurements; an estimator that has a
             state is one of them anyway.
@@ -98,14 +106,14 @@ def train(
         Snapshots. The last has status ``finished`` or ``diverged``.
 
     Raises:
-        InvalidInput: data that do not fit the model or the loss, a setting out of range, a checkpoint of other settings; and from the first
-            step, if it draws from the global generator.
+        InvalidInput: data that do not fit the model or the loss, a setting out of range or against the estimator's, a checkpoint of other
+            settings; and from the first step, if it draws from the global generator.
         CheckpointError: the checkpoint cannot be read or written.
     """
     count = check_fit(model, loss, x, y)
-    size = getattr(estimator, "batch_size", None) if batch_size is None else batch_size
-    if size is None:
-        raise InvalidInput("batch_size is missing: give the number of examples a step.")
+    size = check_batch_size(batch_size, estimator, sampling=sampling, drop_last=drop_last, generator=generator)
+    if estimator is not None and size > count:
+        sampling = "with_replacement"  # no batch is drawn; epochs are counted as step * B / N
     carried = dict(carry or {})
     if callable(getattr(estimator, "state", None)) and not any(item is estimator for item in carried.values()):
         carried["estimator"] = estimator
@@ -134,7 +142,7 @@ def train(
     )
     check_settings(run)
     last = _last_step(num_steps, num_epochs, run.batches)
-    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int) or checkpoint_every < 1:
+    if (as_whole(checkpoint_every) or 0) < 1:
         raise InvalidInput(f"checkpoint_every must be a whole number of at least 1, got {checkpoint_every!r}.")
     path = None if checkpoint is None else Path(checkpoint)
     if path is None:
@@ -154,9 +162,10 @@ def _last_step(num_steps: int | None, num_epochs: float | None, batches: Batches
         if isinstance(num_epochs, bool) or not isinstance(num_epochs, int | float) or not 0 <= num_epochs < inf:
             raise InvalidInput(f"num_epochs must be a finite number that is not negative, got {num_epochs!r}.")
         return round(num_epochs * batches.steps_per_epoch)
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 0:
+    steps = as_whole(num_steps)
+    if steps is None or steps < 0:
         raise InvalidInput(f"num_steps must be a whole number that is not negative, got {num_steps!r}.")
-    return num_steps
+    return steps
 
 
 def _snapshots(run: Run, last: int, *, resumed: bool = False) -> Iterator[Snapshot]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from sgdscope.data.cache import digest
 from sgdscope.errors import InvalidInput
 from sgdscope.models.examples import leaves
+from sgdscope.training.describe import describe
 from sgdscope.training.run import Run
 
 
 def settings(run: Run) -> dict[str, object]:
-    """All that decides the snapshots of a run, except for the weights it began with and the number of steps; functions by their names."""
+    """All that decides the snapshots of a run, except for the weights it began with and the number of steps; see `describe`."""
     point, batches, decay = run.point, run.batches, iter(run.sgd.decay)
     numbers = {
         "data": digest(dict([*leaves(point.x, "x"), *leaves(point.y, "y")])),
@@ -70,15 +70,3 @@ def restore(run: Run, settings: dict[str, object], state: dict[str, object], pat
         generator.set_state(state["generators"][name])
     for name, item in run.carry.items():
         item.restore(state["carry"][name])
-
-
-def describe(value: object) -> object:
-    """A text that tells settings apart: dataclasses by their fields, functions by their name, partial ones with their arguments."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, partial):
-        return f"{describe(value.func)} {value.args!r} {sorted(value.keywords.items())!r}"
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return repr(value)
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"

@@ -138,3 +138,15 @@ class Run:
 def due(when: When, step: int) -> bool:
     """Whether something is to be done at ``step``."""
     return when if isinstance(when, bool) else bool(when(step))
+
+
+def check_when(name: str, when: object) -> None:
+    """Refuses what is no schedule.
+
+    Raises:
+        InvalidInput: neither a bool nor a function; says which.
+    """
+    if not isinstance(when, bool) and not callable(when):
+        raise InvalidInput(
+            f"{name} must be True, False, or a function of the step, got {when!r}. For every 10 steps, give probes.Every(10)."
+        )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sgdscope.models.examples import Examples, num_examples
 from sgdscope.models.losses import Loss
+from sgdscope.training.whole import whole
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +35,9 @@ class Snapshot:
         gradient_norm: Euclidean norm of that step's gradient, without weight decay and momentum.
         status: running, finished (the last step), or diverged: loss or gradient of step ``step`` was not finite or too large, so that the
             step was not made and the parameters are those before it. A step is judged by the loss and the gradient that it starts from.
+
+    Raises:
+        InvalidInput: a step that is no whole number of at least 0.
     """
 
     model: nn.Module
@@ -51,6 +55,9 @@ class Snapshot:
     full_loss_after: float = nan
     gradient_norm: float = nan
     status: str = "running"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", whole("step", self.step, 0))
 
     @property
     def num_examples(self) -> int:

@@ -1,7 +1,8 @@
-"""Typed errors. Each message says what was expected, what came and what to do."""
+"""Typed errors, and refusals that all rooms share. Each message says what was expected, what came and what to do."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -28,3 +29,19 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> NotFound:
     near = get_close_matches(name, valid, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return NotFound(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")
+
+
+def whole(name: str, value: object, least: int = 1, most: int | None = None, *, note: str = "") -> int:
+    """``value`` as a Python int, if it is a whole number (Python's or numpy's, no bool) from ``least`` to ``most``.
+
+    Raises:
+        InvalidInput: it is not; ``note`` says more about the limits.
+    """
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or found < least or (most is not None and found > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInput(f"{name} must be a whole number {limits}{f' ({note})' if note else ''}; {value!r} came.")
+    return found

@@ -13,7 +13,7 @@ from sgdscope.data import decode, hub, locate, synthetic
 from sgdscope.data.dataset import Dataset
 from sgdscope.data.registry import Spec, get, get_split
 from sgdscope.data.subset import balanced_order, check_count
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 
 MAX_IMAGE_BYTES = 16 * 2**30  # of float32 images that are decoded on demand
 
@@ -128,8 +128,7 @@ def _decoded(spec: Spec, split: str, found: locate.Found, cache: bool) -> tuple[
 
 def _resized(spec: Spec, split: str, found: locate.Found, rows: np.ndarray, size: object, cache: bool) -> Tensor:
     """The images of some rows, resized and cut to ``size`` x ``size``."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InvalidInput(f"image_size must be a whole number of pixels from 1, got {size!r}.")
+    size = whole("image_size", size, note="in pixels")
     limit = MAX_IMAGE_BYTES // (4 * 3 * size * size)
     if len(rows) > limit:
         raise InvalidInput(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from sgdscope.data.synthetic import stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.gradients import gradient_history
 from sgdscope.probes.probe import Measured, Probe, optional
 from sgdscope.spectra import CovarianceSpectrum, covariance_eigenpairs, projected_norm_ratio
 from sgdscope.training import Snapshot, measuring
-from sgdscope.training.whole import whole
 
 
 class GradientCovariance(Probe):

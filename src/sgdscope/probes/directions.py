@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from sgdscope.errors import NotFinite
+from sgdscope.errors import NotFinite, whole
 from sgdscope.probes.covariance import GradientCovariance
 from sgdscope.probes.curvature import Sharpness
 from sgdscope.probes.probe import Measured, Probe, examples
 from sgdscope.spectra.objective import Objective
 from sgdscope.training import Snapshot, mean_gradient, measuring
-from sgdscope.training.whole import whole
 
 
 class Alignment(Probe):

@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from sgdscope.data.synthetic import stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.estimators import SVRG, GradientClustering, gradient_variance
 from sgdscope.estimators.repeated import Estimator
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.probes.probe import Measured, Probe
 from sgdscope.training import Snapshot, When, due, measuring
 from sgdscope.training.run import check_when
-from sgdscope.training.whole import whole
 
 
 class EstimatorVariance(Probe):

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from sgdscope.data.synthetic import stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.examples import Examples, take
 from sgdscope.training import Snapshot
-from sgdscope.training.whole import whole
 
 Measured: TypeAlias = dict[str, float | Tensor]
 """Column to number, or array to tensor (of one shape at every snapshot)."""

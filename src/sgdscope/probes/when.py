@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from math import floor, log10
 from numbers import Real
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.probes.probe import set_whole
 from sgdscope.training import When, due
 from sgdscope.training.run import check_when
-from sgdscope.training.whole import whole
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.spectra.gram import check_rows, column_blocks, gram_matrix
 
 
@@ -123,10 +123,7 @@ def covariance_eigenpairs(rows_or_G: Gradients, *, k: int = 5, centered: bool = 
     values, small = torch.linalg.eigh(matrix)
     values, small = values.flip(0).clamp_min(0), small.flip(1)
     rank = int((values > len(values) * torch.finfo(rows.dtype).eps * values[0]).sum())
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= rank:
-        raise InvalidInput(
-            f"k must be a whole number from 1 to {rank}, the number of non-zero eigenvalues; {k!r} came. Pass more gradients, or a smaller k."
-        )
+    k = whole("k", k, 1, rank, note="the number of non-zero eigenvalues; more gradients have more")
     small = small[:, :k]
     if number > dimension:
         vectors = small

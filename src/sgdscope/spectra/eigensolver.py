@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.spectra.band import Band
 from sgdscope.spectra.random_check import RandomCheck
 
@@ -61,10 +61,9 @@ def check_search(
         NotFound: ``which`` is none of `ENDS`.
     """
     for name, value, least in (("k", k, 1), ("max_products", max_products, 1), ("check_products", check_products, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InvalidInput(f"{name} must be a whole number of at least {least}; {value!r} came.")
-    if basis_size is not None and (isinstance(basis_size, bool) or not isinstance(basis_size, int) or basis_size < k + 2):
-        raise InvalidInput(f"basis_size must be a whole number of at least k + 2 = {k + 2}, room for a step; {basis_size!r} came.")
+        whole(name, value, least)
+    if basis_size is not None:
+        whole("basis_size", basis_size, k + 2, note="k + 2, room for a step")
     if not isinstance(tolerance, float | int) or not 0 < tolerance < 1:
         raise InvalidInput(f"tolerance must lie between 0 and 1, relative to each eigenvalue; {tolerance!r} came.")
     if which not in ENDS:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.autograd.graph import saved_tensors_hooks
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.examples import Examples
 from sgdscope.models.losses import Loss, check_losses
 from sgdscope.spectra.composite import twice_differentiable
@@ -63,8 +63,7 @@ class HessianOperator:
         memory: float = 2 * 2**30,
         chunk_size: int | None = None,
     ) -> None:
-        if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
-            raise InvalidInput(f"chunk_size must be a whole number of at least 1; {chunk_size!r} came.")
+        chunk_size = None if chunk_size is None else whole("chunk_size", chunk_size)
         if keep_graph not in (True, False, None):
             raise InvalidInput(f"keep_graph must be True, False or None; {keep_graph!r} came.")
         if not isinstance(memory, int | float) or not memory >= 0:

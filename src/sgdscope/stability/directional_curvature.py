@@ -12,7 +12,7 @@ from torch.func import jvp
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.models.examples import Examples, take
 from sgdscope.models.losses import Loss
 from sgdscope.spectra.composite import COMPOSITES, composite_forms
@@ -78,8 +78,7 @@ def directional_curvature(
     """
     if method not in METHODS:
         raise unknown_name("method", str(method), METHODS)
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
-        raise InvalidInput(f"chunk_size must be a whole number of at least 1; {chunk_size!r} came.")
+    chunk_size = None if chunk_size is None else whole("chunk_size", chunk_size)
     objective = Objective(model, loss, x, y)
     e = objective.direction("direction", direction)
     seen = _look(objective)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 
 Augment: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 """``augment(x, generator)``: a changed copy of the batch."""
@@ -30,8 +30,7 @@ def random_crop_and_flip(x: Tensor, generator: torch.Generator, *, padding: int 
     if not isinstance(x, Tensor) or x.dim() != 4:
         came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InvalidInput(f"random_crop_and_flip takes images (N, C, H, W), got {came}.")
-    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
-        raise InvalidInput(f"padding must be a whole number that is not negative, got {padding!r}.")
+    padding = whole("padding", padding, 0)
     count, channels, height, width = x.shape
     shift = torch.randint(2 * padding + 1, (count, 2), generator=generator)
     mirrored = torch.randint(2, (count, 1), generator=generator).bool()

@@ -7,8 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.training.whole import as_whole
+from sgdscope.errors import InvalidInput, unknown_name, whole
 
 SAMPLINGS = ("epochs", "independent", "with_replacement")
 
@@ -46,9 +45,8 @@ class Batches:
     ) -> None:
         if sampling not in SAMPLINGS:
             raise unknown_name("sampling", str(sampling), SAMPLINGS)
-        size = as_whole(batch_size)
-        if size is None or size < 1 or (size > num_examples and sampling != "with_replacement"):
-            raise InvalidInput(f"batch_size must be a whole number from 1 to the {num_examples} examples, got {batch_size!r}.")
+        most = None if sampling == "with_replacement" else num_examples
+        size = whole("batch_size", batch_size, 1, most, note="" if most is None else "the number of examples")
         if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
             raise InvalidInput(f"generator must be a torch.Generator on the CPU, got {generator!r}.")
         self.num_examples, self.batch_size, self.sampling, self.drop_last = num_examples, size, sampling, drop_last

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.examples import Examples, call, check_examples, device_of, leaves, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
 from sgdscope.models.parameters import trainable
@@ -16,7 +16,6 @@ from sgdscope.models.refusals import dropped_share
 from sgdscope.training.evaluation import chunks, measuring
 from sgdscope.training.gradient import Estimator
 from sgdscope.training.run import Run, check_when
-from sgdscope.training.whole import whole
 
 OWN_BATCHES = {"sampling": "epochs", "drop_last": True, "generator": None}
 """Defaults of what decides the loop's own batches; an estimator leaves these alone."""

@@ -10,10 +10,9 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.examples import Examples, call, device_of, num_examples, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
-from sgdscope.training.whole import as_whole
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def chunks(count: int, chunk_size: int) -> Iterator[slice]:
     >>> list(chunks(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    if (as_whole(chunk_size) or 0) < 1:
-        raise InvalidInput(f"chunk_size must be a whole number of at least 1, got {chunk_size!r}.")
+    chunk_size = whole("chunk_size", chunk_size)
     return (slice(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sgdscope.data.synthetic import stream_generator
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.examples import Examples, device_of
 from sgdscope.models.losses import Loss
 from sgdscope.training import checkpoint as checkpoints
@@ -26,7 +26,6 @@ from sgdscope.training.run import Run, When
 from sgdscope.training.schedules import Schedule, as_schedule
 from sgdscope.training.sgd import SGD
 from sgdscope.training.snapshot import Snapshot
-from sgdscope.training.whole import as_whole
 
 
 def train(
@@ -142,8 +141,7 @@ def train(
     )
     check_settings(run)
     last = _last_step(num_steps, num_epochs, run.batches)
-    if (as_whole(checkpoint_every) or 0) < 1:
-        raise InvalidInput(f"checkpoint_every must be a whole number of at least 1, got {checkpoint_every!r}.")
+    checkpoint_every = whole("checkpoint_every", checkpoint_every)
     path = None if checkpoint is None else Path(checkpoint)
     if path is None:
         return _snapshots(run, last)
@@ -162,10 +160,7 @@ def _last_step(num_steps: int | None, num_epochs: float | None, batches: Batches
         if isinstance(num_epochs, bool) or not isinstance(num_epochs, int | float) or not 0 <= num_epochs < inf:
             raise InvalidInput(f"num_epochs must be a finite number that is not negative, got {num_epochs!r}.")
         return round(num_epochs * batches.steps_per_epoch)
-    steps = as_whole(num_steps)
-    if steps is None or steps < 0:
-        raise InvalidInput(f"num_steps must be a whole number that is not negative, got {num_steps!r}.")
-    return steps
+    return whole("num_steps", num_steps, 0)
 
 
 def _snapshots(run: Run, last: int, *, resumed: bool = False) -> Iterator[Snapshot]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 
 
 def random_resized_crop_and_flip(
@@ -40,8 +40,7 @@ def random_resized_crop_and_flip(
     if not isinstance(x, Tensor) or x.dim() != 4:
         came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InvalidInput(f"random_resized_crop_and_flip takes images (N, C, H, W), got {came}.")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InvalidInput(f"size must be a whole number of pixels from 1, got {size!r}.")
+    size = whole("size", size, note="in pixels")
     if not 0 < area[0] <= area[1] <= 1:
         raise InvalidInput(f"area must be two ascending shares above 0 and at most 1, got {area}.")
     if not 0 < aspect[0] <= aspect[1]:

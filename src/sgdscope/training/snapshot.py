@@ -7,9 +7,9 @@ from math import nan
 
 from torch import Tensor, nn
 
+from sgdscope.errors import whole
 from sgdscope.models.examples import Examples, num_examples
 from sgdscope.models.losses import Loss
-from sgdscope.training.whole import whole
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 
 DISTANCES = 2**22  # held at a time: 32 MiB in float64
 
@@ -73,8 +73,7 @@ def grid(points: Tensor, *, resolution: int = 200, margin: float = 0.05) -> Tens
     points = _coordinates("points", points)
     if points.dim() != 2 or points.shape[1] != 2:
         raise InvalidInput(f"a grid needs points in the plane, shape (points, 2); {tuple(points.shape)} came. Embed with dimension=2.")
-    if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 2:
-        raise InvalidInput(f"resolution must be a whole number of at least 2; {resolution!r} came.")
+    resolution = whole("resolution", resolution, 2)
     if not isinstance(margin, int | float) or not 0 <= margin < float("inf"):
         raise InvalidInput(f"margin must be a share of zero or more, such as 0.05; {margin!r} came.")
     low, high = points.amin(0), points.amax(0)

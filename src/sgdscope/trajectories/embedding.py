@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.trajectories.distances import centred_gram, checked, distances_of
 from sgdscope.trajectories.neighbours import umap_points
 from sgdscope.trajectories.principal import principal_components
@@ -86,9 +86,9 @@ def embed(
         raise unknown_name("method", str(method), METHODS)
     predictions = checked(predictions)
     steps, width = predictions.shape
-    _whole("dimension", dimension, 1, min(steps - 1, width), f"of {steps} steps of {width} numbers")
-    _whole("n_neighbors", n_neighbors, 2, None, "the step itself counted")
-    _whole("seed", seed, 0, 2**32 - 1, "")
+    dimension = whole("dimension", dimension, 1, min(steps - 1, width), note=f"of {steps} steps of {width} numbers")
+    n_neighbors = whole("n_neighbors", n_neighbors, 2, note="the step itself counted")
+    seed = whole("seed", seed, 0, 2**32 - 1)
     if isinstance(min_dist, bool) or not isinstance(min_dist, int | float) or not 0 <= min_dist <= 1:
         raise InvalidInput(f"min_dist must be a number from 0 to 1; {min_dist!r} came.")
     gram = centred_gram(predictions)
@@ -106,9 +106,3 @@ def embed(
     reason = "" if method == "pca" else f"UMAP needs {FEWEST} different steps, of {steps} steps {different} are"
     points, shares = principal_components(gram, dimension)
     return Embedding(points.to(dtype), "pca", method, reason, explained_variance_ratio=shares)
-
-
-def _whole(name: str, value: int, least: int, most: int | None, note: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InvalidInput(f"{name} must be a whole number {limits}{f' ({note})' if note else ''}; {value!r} came.")

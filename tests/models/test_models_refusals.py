@@ -30,7 +30,7 @@ TRAINING = {  # refused in training mode, fine in eval mode
     "leaky": (nn.RReLU(), "RReLU '1' is random in training mode. Call model.eval()."),
 }
 ALWAYS = {
-    "batch norm without statistics": (nn.BatchNorm1d(3, track_running_stats=False), "BatchNorm1d '1' has no running statistics"),
+    "batch norm without statistics": (nn.BatchNorm1d(3, track_running_stats=False), "BatchNorm1d '1' has no running statistics, so"),
     "max_norm": (nn.Embedding(3, 3, max_norm=1.0), "Embedding '1': max_norm rescales its weight in each forward pass. Switch that off."),
     "scaled by frequency": (nn.EmbeddingBag(3, 3, scale_grad_by_freq=True), "EmbeddingBag '1': scale_grad_by_freq mixes the examples."),
 }
@@ -58,10 +58,13 @@ def test_refused_in_training_mode(name):
 @pytest.mark.parametrize("name", ALWAYS)
 def test_refused_in_both_modes(name, training):
     layer, message = ALWAYS[name]
-    if training and name.startswith("batch norm"):
-        message = "BatchNorm1d '1' is in training mode"
     with pytest.raises(InvalidInput, match=re.escape(message)):
         check_modules(with_layer(layer, training=training))
+
+
+def test_batch_norm_without_statistics_is_not_mended_by_eval():
+    with pytest.raises(InvalidInput, match=r"no gradient of its own. Make it with track_running_stats=True, or use group or layer norm."):
+        check_modules(with_layer(nn.BatchNorm1d(3, track_running_stats=False), training=False))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -31,7 +31,8 @@ CENTRES = ("gram", "rank1", "svd")
 class GradientClustering(Sampled):
     """One example from each of K clusters of per-example gradients, weighted by ``N_k / N`` (Eq. 1); `refresh` clusters.
 
-    Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance.
+    Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance
+    over the coordinates that count for the distances.
     A later `refresh` on the same model and data begins with the clusters of the last one. Clusters that stay empty (fewer than K
     distinct gradients) are left out of the draws. Between refreshes `update` moves clusters by mini-batches, at the cost of these.
 

@@ -98,7 +98,8 @@ class Sampled:
             generator: on the CPU if there is an augmentation; the only source of chance.
 
         Raises:
-            InvalidInput: what `check` refuses, losses that are no (N,) finite numbers, active dropout.
+            InvalidInput: what `check` refuses, losses that are no (N,) finite numbers, active dropout, examples of a shape or dtype that the
+                model does not take. Losses that couple examples bias it unseen; `gradient_variance` looks for them.
         """
         check_generator(generator)
         check_fixed(model)

@@ -211,6 +211,17 @@ def test_estimates_of_another_shape(value, came):
         gradient_variance(Returns(value), model, "cross_entropy", x, y, generator=generator())
 
 
+def test_draws_without_a_model_have_any_length():
+    """Such as pure noise in place of estimates."""
+
+    class Noise:
+        def estimate(self, model, loss, x, y, *, generator):
+            return torch.randn(5000, generator=generator)
+
+    found = gradient_variance(Noise(), nn.Identity(), "mse", None, None, generator=generator(), two_pass=False)
+    assert found.average == pytest.approx(1, abs=0.02)
+
+
 class EachHalf(Sampled):
     """One example of each half: an estimator of somebody else's."""
 

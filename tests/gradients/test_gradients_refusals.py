@@ -14,6 +14,7 @@ from twins import Steps, case, cross_entropy, half_squares, normal, seeded
 
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.gradients import PerExampleGradients
+from sgdscope.gradients.checks import spread
 
 of = PerExampleGradients.of
 
@@ -244,7 +245,9 @@ def test_nan_in_a_later_chunk():
     def loss(outputs, y):
         return torch.where(y == 3, float("nan"), outputs.square().sum(1))
 
-    x, labels = data(12)[0], torch.tensor([0] * 9 + [3, 0, 0])  # behind the examples of the check
+    x, labels = data(40)[0], torch.arange(40) % 2
+    labels[22] = 3
+    assert 22 not in spread(labels, 40)
     with pytest.raises(InvalidInput, match="losses must be finite; 1 of 2"):
         of(model, loss, x, labels, chunk=2)
 

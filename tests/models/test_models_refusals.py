@@ -124,6 +124,12 @@ def test_a_function_that_couples_examples():
         check_function(one, one, two)
 
 
+def test_of_many_examples_the_two_that_differ_most_are_shown():
+    one, two = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.5, 3.25, 6.0])
+    with pytest.raises(InvalidInput, match=re.escape("two examples gave the losses [2.0, 4.0] together and [2.5, 6.0] alone.")):
+        check_function(one, one, two)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_is_no_refusal(dtype):
     """sqrt(eps) of the larger loss, or 32 eps of the largest output."""

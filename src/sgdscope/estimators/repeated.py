@@ -84,10 +84,10 @@ def estimates(
             return
     if isinstance(estimator, Sampled):
         _check_losses(estimator, model, loss, x, y)
-    size = dimension(model)
+    size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)  # 0: noise without a model, of any length
     for _ in range(repeats):
         found = estimator.estimate(model, loss, x, y, generator=generator)
-        if not isinstance(found, Tensor) or found.shape != (size,):
+        if not isinstance(found, Tensor) or found.dim() != 1 or size not in (0, len(found)):
             came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise InvalidInput(f"an estimate must be a tensor ({size},), one entry a trainable parameter of the model; {came} came.")
         yield found[None]

@@ -31,16 +31,23 @@ def check_function(together: Tensor, again: Tensor, alone: Tensor, largest_outpu
     """
     together, again, alone = together.detach(), again.detach(), alone.detach()
     scale = max(rounding(together) * float(together.abs().max()), 32 * torch.finfo(together.dtype).eps * largest_output)
-    few = {2: "two"}.get(len(together), len(together))
+
+    def losses(one: Tensor, other: Tensor) -> list[list[float]]:
+        """Of the two examples that differ most."""
+        worst = (one - other).abs().topk(min(2, len(one))).indices.sort().values
+        return [one[worst].tolist(), other[worst].tolist()]
+
     if ((together - again).abs() > scale).any():
+        first, second = losses(together, again)
         raise InvalidInput(
-            f"the loss must be a fixed function of the parameters; the same {few} examples gave the losses "
-            f"{together.tolist()} and then {again.tolist()}. Switch off what is random (functional dropout, noise, augmentation)."
+            "the loss must be a fixed function of the parameters; the same two examples gave the losses "
+            f"{first} and then {second}. Switch off what is random (functional dropout, noise, augmentation)."
         )
     if ((together - alone).abs() > scale).any():
+        first, second = losses(together, alone)
         raise InvalidInput(
-            f"each loss must depend on its own example only; {few} examples gave the losses "
-            f"{together.tolist()} together and {alone.tolist()} alone. The model or the loss couples examples (a statistic or a softmax over the "
+            "each loss must depend on its own example only; two examples gave the losses "
+            f"{first} together and {second} alone. The model or the loss couples examples (a statistic or a softmax over the "
             "batch, weights that a batch normalises); take that out."
         )
 

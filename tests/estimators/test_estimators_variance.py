@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from estimator_cases import close, dense, generator, images, normal, normed, problem, rows_of, scatter
@@ -57,12 +58,18 @@ class Given:
         return next(self.rows)
 
 
+def of_size(number):
+    """A model of so many parameters, with a loss and data, for estimates from a list."""
+    model = nn.Module()
+    model.weights = nn.Parameter(torch.zeros(number))
+    return model, "cross_entropy", torch.zeros(1), torch.zeros(1)
+
+
 def test_definitions():
     """All numbers of the result, written out."""
     rows = normal(10, 15, seed=4) * torch.linspace(0.001, 1, 15, dtype=torch.float64)
     rows[:, 3] = 0
-    model, x, y = problem()
-    found = gradient_variance(Given(rows), model, "cross_entropy", x, y, repeats=5, generator=generator(), guard=1e-3)
+    found = gradient_variance(Given(rows), *of_size(15), repeats=5, generator=generator(), guard=1e-3)
     first, second = rows[:5], rows[5:]
     variance, square = first.var(0), first.square().mean(0)
     loud = square > 0
@@ -85,36 +92,28 @@ def test_their_form_without_the_guard_and_rescaled():
     """Rescaled: the same as to multiply all gradients so that the average variance is the one asked for."""
     rows = normal(10, 15, seed=4) * torch.linspace(0.001, 1, 15, dtype=torch.float64)
     rows[:, 3], rows[5:, 4] = 0, 0  # silent in both passes, and in the second only
-    model, x, y = problem()
     settings = {"repeats": 5, "guard": 1e-3}
-    found = gradient_variance(
-        Given(rows), model, "cross_entropy", x, y, generator=generator(), rescaled_to=(0.5, 1e-4), **settings
-    )  # fmt: skip
+    found = gradient_variance(Given(rows), *of_size(15), generator=generator(), rescaled_to=(0.5, 1e-4), **settings)
     first, second = rows[:5], rows[5:]
     some = second.square().sum(0) > 0
     ratio = (second - first.mean(0)).square().sum(0)[some] / second.square().sum(0)[some]
     assert int(some.sum()) == 13 and found.normalised_unguarded == pytest.approx(float(ratio.mean()), rel=1e-12)
     for target, value in zip((0.5, 1e-4), found.normalised_rescaled, strict=True):
         scaled = rows * (target / found.average) ** 0.5
-        other = gradient_variance(Given(scaled), model, "cross_entropy", x, y, generator=generator(), **settings)
+        other = gradient_variance(Given(scaled), *of_size(15), generator=generator(), **settings)
         assert other.average == pytest.approx(target) and value == pytest.approx(other.normalised_guarded, rel=1e-10)
 
 
 def test_one_pass_leaves_the_authors_form_out():
     rows = normal(5, 27)
-    found = gradient_variance(Given(rows), *_problem(), repeats=5, generator=generator(), two_pass=False)
+    found = gradient_variance(Given(rows), *of_size(27), repeats=5, generator=generator(), two_pass=False)
     assert found.average == pytest.approx(float(rows.var(0).mean())) and found.normalised_guarded != found.normalised_guarded
-
-
-def _problem():
-    model, x, y = problem()
-    return model, "cross_entropy", x, y
 
 
 def test_pure_noise_through_the_authors_formula():
     """1 + 1/(R - 2), which the printed definition cannot reach; two passes raise the variance by 1 + 1/R."""
     rows = normal(20, 40_000, seed=7)
-    found = gradient_variance(Given(rows), *_problem(), repeats=10, generator=generator())
+    found = gradient_variance(Given(rows), *of_size(40_000), repeats=10, generator=generator())
     assert found.normalised_guarded == pytest.approx(1.125, abs=0.01)
     assert found.normalised == pytest.approx(1, abs=0.01)
     assert found.average == pytest.approx(1, abs=0.01) and found.average_two_pass == pytest.approx(1.1, abs=0.015)
@@ -122,7 +121,7 @@ def test_pure_noise_through_the_authors_formula():
 
 def test_only_the_guarded_form_depends_on_the_scale():
     rows = normal(20, 2000, seed=7) + 1
-    one, small = (gradient_variance(Given(rows * s), *_problem(), repeats=10, generator=generator()) for s in (1, 1e-4))
+    one, small = (gradient_variance(Given(rows * s), *of_size(2000), repeats=10, generator=generator()) for s in (1, 1e-4))
     assert small.average == pytest.approx(1e-8 * one.average) and small.normalised == pytest.approx(one.normalised)
     assert small.normalised_mean == pytest.approx(one.normalised_mean) and small.normalised_guarded < 0.8 * one.normalised_guarded
 

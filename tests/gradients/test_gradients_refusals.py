@@ -14,6 +14,7 @@ from twins import Steps, case, cross_entropy, half_squares, normal, seeded
 
 from sgdscope.errors import InvalidInput, NotFound
 from sgdscope.gradients import PerExampleGradients
+from sgdscope.gradients.checks import spread
 
 of = PerExampleGradients.of
 
@@ -37,6 +38,11 @@ def functional_weight():
 
 def functional_only():
     return seeded(lambda: Steps(lambda self, x: F.linear(x, self.inner.weight), inner=nn.Linear(4, 4)))
+
+
+class Standardised(nn.Module):
+    def forward(self, x):
+        return F.batch_norm(x, None, None, training=True)
 
 
 class SwappedAxes(nn.Module):
@@ -81,7 +87,7 @@ CALLS = [
     (
         "no statistics",
         lambda: of(net(nn.BatchNorm1d(4, track_running_stats=False)).eval(), "cross_entropy", X, Y),
-        r"BatchNorm1d '1' has no running statistics",
+        r"BatchNorm1d '1' has no running statistics.*track_running_stats=True",
     ),
     (
         "instance norm",
@@ -138,6 +144,16 @@ CALLS = [
         "integers",
         lambda: of(net(), "cross_entropy", torch.ones(6, 4, dtype=torch.int64), Y),
         r"x must have the dtype that the model takes; x is torch.int64.*x\.float\(\)",
+    ),
+    (
+        "features",
+        lambda: of(net(), "cross_entropy", X[:, :3], Y),
+        r"x must have the shape .*; x \(2, 3\) of torch.float64 came and the model fails: mat1",
+    ),
+    (
+        "batch statistics by function",
+        lambda: of(net(Standardised()), "cross_entropy", X, Y),
+        "own example only; the model takes several examples together, and fails on one of them alone: Expected more than 1 value",
     ),
     ("NaN input", lambda: of(net(), "cross_entropy", nan(X), Y), "x must be finite; 1 of 6 examples hold NaN"),
     (
@@ -229,7 +245,9 @@ def test_nan_in_a_later_chunk():
     def loss(outputs, y):
         return torch.where(y == 3, float("nan"), outputs.square().sum(1))
 
-    x, labels = data(12)[0], torch.tensor([0] * 9 + [3, 0, 0])  # behind the examples of the check
+    x, labels = data(40)[0], torch.arange(40) % 2
+    labels[22] = 3
+    assert 22 not in spread(labels, 40)
     with pytest.raises(InvalidInput, match="losses must be finite; 1 of 2"):
         of(model, loss, x, labels, chunk=2)
 
@@ -239,6 +257,7 @@ def test_branches_are_refused():
         return self.b(x) if bool((x > 100).any()) else self.a(x)
 
     model = seeded(lambda: Steps(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 4)))
+    model.b.load_state_dict(model.a.state_dict())  # or the losses would depend on other examples
     x = X.clone()
     x[3] = 200
     with pytest.raises(InvalidInput, match="same layers in the same order whatever the values"):

@@ -77,11 +77,35 @@ def test_integers_that_the_model_does_not_take(model, x):
         call(model, x)
 
 
+@pytest.mark.parametrize(
+    ("x", "came", "theirs"),
+    [
+        (torch.zeros(4, 5), r"x \(4, 5\) of torch.float32", r"shapes cannot be multiplied"),
+        (torch.zeros(4, 3).double(), r"x \(4, 3\) of torch.float64", "same dtype"),
+    ],
+)
+def test_inputs_that_do_not_fit(x, came, theirs):
+    """The model's own error is in the message, and its cause."""
+    message = f"x must have the shape and dtype that the model takes, whose parameters are of torch.float32; {came} came and the model fails: .*{theirs}"
+    with pytest.raises(InvalidInput, match=message) as caught:
+        call(nn.Linear(3, 2), x)
+    assert type(caught.value.__cause__) is RuntimeError
+
+
 def test_other_errors_of_a_model_are_its_own():
-    for x, message in ((torch.zeros(4, 5), "shapes cannot be multiplied"), (torch.zeros(4, 3).double(), "same dtype")):
-        with pytest.raises(RuntimeError, match=message):
-            call(nn.Linear(3, 2), x)
-    assert not issubclass(InvalidInput, RuntimeError)
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise self.error
+
+    model = Broken()
+    for model.error in (
+        RuntimeError("no luck"),
+        ValueError("no luck"),
+        torch.OutOfMemoryError("of this size"),
+        InvalidInput("of this size"),
+    ):
+        with pytest.raises(type(model.error), match="^(no luck|of this size)$"):
+            call(model, torch.zeros(1))
     with pytest.raises(IndexError):
         call(nn.Embedding(3, 2), torch.tensor([5]))
 

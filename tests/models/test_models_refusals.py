@@ -30,7 +30,7 @@ TRAINING = {  # refused in training mode, fine in eval mode
     "leaky": (nn.RReLU(), "RReLU '1' is random in training mode. Call model.eval()."),
 }
 ALWAYS = {
-    "batch norm without statistics": (nn.BatchNorm1d(3, track_running_stats=False), "BatchNorm1d '1' has no running statistics"),
+    "batch norm without statistics": (nn.BatchNorm1d(3, track_running_stats=False), "BatchNorm1d '1' has no running statistics, so"),
     "max_norm": (nn.Embedding(3, 3, max_norm=1.0), "Embedding '1': max_norm rescales its weight in each forward pass. Switch that off."),
     "scaled by frequency": (nn.EmbeddingBag(3, 3, scale_grad_by_freq=True), "EmbeddingBag '1': scale_grad_by_freq mixes the examples."),
 }
@@ -58,10 +58,13 @@ def test_refused_in_training_mode(name):
 @pytest.mark.parametrize("name", ALWAYS)
 def test_refused_in_both_modes(name, training):
     layer, message = ALWAYS[name]
-    if training and name.startswith("batch norm"):
-        message = "BatchNorm1d '1' is in training mode"
     with pytest.raises(InvalidInput, match=re.escape(message)):
         check_modules(with_layer(layer, training=training))
+
+
+def test_batch_norm_without_statistics_is_not_mended_by_eval():
+    with pytest.raises(InvalidInput, match=r"no gradient of its own. Make it with track_running_stats=True, or use group or layer norm."):
+        check_modules(with_layer(nn.BatchNorm1d(3, track_running_stats=False), training=False))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -118,6 +121,12 @@ def test_a_function_that_couples_examples():
             "each loss must depend on its own example only; two examples gave the losses [1.0, 2.0] together and [1.5, 2.0] alone."
         ),
     ):
+        check_function(one, one, two)
+
+
+def test_of_many_examples_the_two_that_differ_most_are_shown():
+    one, two = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.5, 3.25, 6.0])
+    with pytest.raises(InvalidInput, match=re.escape("two examples gave the losses [2.0, 4.0] together and [2.5, 6.0] alone.")):
         check_function(one, one, two)
 
 

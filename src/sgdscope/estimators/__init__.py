@@ -7,6 +7,7 @@ from sgdscope.estimators.mini_batch import MiniBatch
 from sgdscope.estimators.partition import Clustering
 from sgdscope.estimators.readouts import ReadoutGradients
 from sgdscope.estimators.repeated import estimates
+from sgdscope.estimators.sampled import Sampled
 from sgdscope.estimators.stratified import Stratified
 from sgdscope.estimators.svrg import SVRG
 from sgdscope.estimators.variance import GradientVariance, gradient_variance, variance_of_estimates
@@ -18,6 +19,7 @@ __all__ = [
     "GradientVariance",
     "MiniBatch",
     "ReadoutGradients",
+    "Sampled",
     "Stratified",
     "estimates",
     "factored_lloyd",

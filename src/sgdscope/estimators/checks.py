@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import log10
+
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from sgdscope.errors import InvalidInput
 from sgdscope.models.refusals import dropped_share
 
+MOST_OUTCOMES = 1_000_000
+"""Outcomes of an estimator that are listed."""
+
 
 def check_whole(name: str, value: object, *, least: int = 1) -> int:
-    """``value``, if it is a whole number of at least ``least``.
+    """``value`` as an int, if it is a whole number of at least ``least``, one of numpy among them.
 
     Raises:
         InvalidInput: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    try:
+        whole = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = least - 1
+    if whole < least:
         raise InvalidInput(f"{name} must be a whole number of at least {least}; {value!r} came.")
-    return value
+    return whole
+
+
+def check_outcomes(number: int) -> None:
+    """Refuses a list of outcomes that would fill the memory.
+
+    Raises:
+        InvalidInput: more than `MOST_OUTCOMES`.
+    """
+    if number > MOST_OUTCOMES:
+        many = f"{number:,}" if number < 10**15 else f"about 10^{log10(number):.0f}"
+        raise InvalidInput(f"outcomes are listed up to {MOST_OUTCOMES:,}; there are {many} here. Take fewer examples, or draw() some.")
+
+
+def check_augment(augment: object) -> None:
+    """Refuses an augmentation that cannot be called.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if augment is not None and not callable(augment):
+        raise InvalidInput(f"augment must be a function (x, generator) -> x; {augment!r} came.")
 
 
 def check_share(share: object) -> None:
@@ -51,15 +85,49 @@ def check_generator(generator: object) -> torch.Generator:
     return generator
 
 
+def check_model(model: object) -> None:
+    """Refuses what is no model.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model must be a torch.nn.Module; {type(model).__name__} came.")
+
+
 def check_fixed(model: nn.Module) -> None:
     """Refuses a model that draws random numbers of its own: they do not come from the estimator's generator.
 
     Raises:
-        InvalidInput: active dropout.
+        InvalidInput: active dropout, or no model.
     """
+    check_model(model)
     for name, module in model.named_modules():
         if module.training and dropped_share(module) > 0:
             raise InvalidInput(
                 f"the model must be a fixed function of its parameters; {type(module).__name__} {name!r} drops values at random in training "
                 "mode. Call model.eval(), or set the share to 0."
             )
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Whether a batch norm couples the examples of a batch, or a norm in training mode may change."""
+    return any(
+        isinstance(module, _NormBase) and (module.training or isinstance(module, _BatchNorm) and module.running_mean is None)
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def keeping_buffers(model: nn.Module) -> Iterator[None]:
+    """Puts the values of all buffers back at the end: batch norm in training mode moves its running statistics."""
+    if not any(module.training for module in model.modules()):
+        yield
+        return
+    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from math import ceil
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.estimators.checks import check_generator, check_keep, check_share, check_whole
+from sgdscope.estimators.checks import check_augment, check_generator, check_keep, check_share, check_whole
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.identity import RefreshedOn
 from sgdscope.estimators.lloyd import weighted_lloyd
@@ -31,20 +31,21 @@ CENTRES = ("gram", "rank1", "svd")
 class GradientClustering(Sampled):
     """One example from each of K clusters of per-example gradients, weighted by ``N_k / N`` (Eq. 1); `refresh` clusters.
 
-    Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance.
+    Unbiased whatever the clusters are. The clusters lower ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2), N^2 times the trace of the covariance
+    over the coordinates that count for the distances.
     A later `refresh` on the same model and data begins with the clusters of the last one. Clusters that stay empty (fewer than K
     distinct gradients) are left out of the draws. Between refreshes `update` moves clusters by mini-batches, at the cost of these.
 
     Args:
         num_clusters: K.
-        batch_size: examples of an estimate; K, since each cluster gives one.
+        batch_size: examples of an estimate; K, since each cluster gives one. Fewer where clusters are empty, as an `update` may leave them.
         centres: ``gram``, exact centres from the (N, N) Gram matrix; ``rank1``, one pair of vectors a cluster and weight (Eq. 5, 6);
             ``svd``, the best centres of rank ``rank``.
         rank: of ``svd``.
         steps: assignments at a refresh; the paper takes 10 on MNIST and 3 elsewhere ("GC T").
         sizes: N_k in the assignment: ``running`` (authors' code), ``previous`` (paper; unstable, see `weighted_lloyd`) or ``none`` (plain k-means).
         refill: how many empty clusters are refilled at each step: ``all``, ``one`` (authors' code) or ``none``.
-        pass_batch: after how many examples ``running`` counts are brought up to date.
+        pass_batch: after how many examples ``running`` counts are brought up to date. With N at most that, a pass is plain k-means.
         layers: names of modules or parameters, or patterns such as ``"conv*"``, whose gradients count for the distances; all by default.
         biases: whether parameters of one dimension (biases, scales of norms) count; the authors' code leaves them out.
         share: of the examples that a later refresh works on, a random part; the rest keeps its clusters and counts in their sizes.
@@ -81,8 +82,9 @@ class GradientClustering(Sampled):
         augment: Augment | None = None,
         memory: int = MEMORY,
     ):
-        whole = {"num_clusters": num_clusters, "rank": rank, "steps": steps, "pass_batch": pass_batch, "memory": memory}
-        check_options(sizes=sizes, refill=refill, **whole)
+        num_clusters, rank, steps = check_whole("num_clusters", num_clusters), check_whole("rank", rank), check_whole("steps", steps)
+        pass_batch, memory = check_whole("pass_batch", pass_batch), check_whole("memory", memory)
+        check_options(sizes=sizes, refill=refill)
         if batch_size not in (None, num_clusters) or isinstance(batch_size, bool):
             raise InvalidInput(
                 f"batch_size must be num_clusters, {num_clusters}, for each cluster gives one example; {batch_size!r} came. Leave it out."
@@ -90,13 +92,15 @@ class GradientClustering(Sampled):
         if centres not in CENTRES:
             raise unknown_name("centres", str(centres), CENTRES)
         check_share(share)
+        check_augment(augment)
         if rank != 1 and centres != "svd":
             raise InvalidInput(f"centres {centres!r} have no rank to choose; rank {rank} came. Use centres='svd'.")
         if augment is not None and centres == "gram":
             raise InvalidInput(
                 "exact centres are of fixed per-example gradients; an augmentation came. Use centres='rank1', or leave it out."
             )
-        if isinstance(layers, str) or layers is not None and not layers:
+        listed = isinstance(layers, Collection) and not isinstance(layers, str) and len(layers) > 0
+        if layers is not None and not (listed and all(isinstance(layer, str) for layer in layers)):
             raise InvalidInput(f"layers must be a list of names; {layers!r} came.")
         self.num_clusters = self.batch_size = num_clusters
         self.centres, self.rank, self.steps, self.sizes, self.refill, self.pass_batch = centres, rank, steps, sizes, refill, pass_batch
@@ -190,7 +194,7 @@ class GradientClustering(Sampled):
         Raises:
             InvalidInput: centres ``gram``, which are not kept; use before `refresh`, or on another model or data; a batch or ``keep`` out of range.
         """
-        number = self.check(model, x, y)
+        number = self.check(model, loss, x, y)
         if self.centres == "gram":
             raise InvalidInput(
                 "centres 'gram' are means over all members and are not kept, so a batch cannot move them. Use 'rank1' or 'svd'."
@@ -254,19 +258,19 @@ class GradientClustering(Sampled):
         names = ("num_clusters", "centres", "rank", "steps", "sizes", "refill", "pass_batch", "layers", "biases", "share", "warm")
         return {name: getattr(self, name) for name in names}
 
-    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
-        """N, if it was refreshed on these."""
+    def check(self, model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
+        """N, if it was refreshed on these; with another loss the clusters fit less well, and the estimate stays unbiased."""
         if self._on is None:
             raise InvalidInput("GradientClustering has no clusters yet. Call refresh(model, loss, x, y, generator=...) first.")
         self._on.check(model, x, y)
-        return super().check(model, x, y)
+        return super().check(model, loss, x, y)
 
     def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One member of each cluster, with weights ``N_k / N``."""
         return self._fitted().draw(check_generator(generator))
 
     def outcomes(self, number: int) -> tuple[Tensor, Tensor]:
-        """All ``prod_k N_k`` choices."""
+        """All ``prod_k N_k`` choices, up to a million."""
         return self._fitted().outcomes()
 
     def _fitted(self) -> Strata:
@@ -283,6 +287,7 @@ class GradientClustering(Sampled):
     def restore(self, state: dict[str, object]) -> None:
         """Take up a `state`."""
         super().restore(state)
+        self._check_state(state, "on", "partition", "centres", "moved")
         self.clustering = self._strata = self.partition = None
         self._on = None if state["on"] is None else RefreshedOn.restored(state["on"])
         if state["partition"] is not None:

@@ -1,4 +1,4 @@
-"""Which model and which data an estimator was refreshed on, so that its use on others is refused."""
+"""Which model, data and loss an estimator was refreshed on, so that its use on others is refused."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from torch import Tensor, nn
 from sgdscope.data.cache import digest
 from sgdscope.errors import InvalidInput
 from sgdscope.models.examples import Examples, check_versions, leaves, versions
+from sgdscope.models.losses import Loss, LossFunction, per_example_loss
 from sgdscope.models.parameters import trainable
 
 
 class RefreshedOn:
-    """The model (the object, whatever its parameters become) and the data (their values).
+    """The model (the object, whatever its parameters become), the data (their values), and the loss where it matters.
 
-    After `restored`, in another process, the model is known by the names and shapes of its parameters and the data by their checksum, until
-    the first use.
+    After `restored`, in another process, the model is known by the names and shapes of its parameters, the loss by its name, and the data by
+    their checksum, until the first use.
     """
 
-    def __init__(self, model: nn.Module, x: Examples, y: Examples):
+    def __init__(self, model: nn.Module, x: Examples, y: Examples, loss: Loss | None = None):
         self._layout = _layout(model)
+        self._loss: LossFunction | None = None if loss is None else per_example_loss(loss)
+        self._loss_name = None if self._loss is None else _name(self._loss)
         self._adopt(model, x, y)
 
     def _adopt(self, model: nn.Module, x: Examples, y: Examples) -> None:
@@ -38,6 +41,22 @@ class RefreshedOn:
         problem = self.problem(model, x, y)
         if problem is not None:
             raise InvalidInput(problem)
+
+    def check_loss(self, loss: Loss) -> None:
+        """Refuses another loss than that of the refresh.
+
+        Raises:
+            InvalidInput: another function; after `restored` one of another name, and then any but the first that came.
+        """
+        function = per_example_loss(loss)
+        name = _name(function)
+        if self._loss is None and self._loss_name in (None, name):
+            self._loss, self._loss_name = function, name
+        if self._loss is None or self._loss != function:
+            came = name if name != self._loss_name else "another object of this name"
+            raise InvalidInput(
+                f"the estimator was refreshed with the loss {self._loss_name}; {came} came. Pass the same object, or call refresh first."
+            )
 
     def problem(self, model: nn.Module, x: Examples, y: Examples) -> str | None:
         """What is wrong with these, None if they are the ones."""
@@ -63,11 +82,11 @@ class RefreshedOn:
         )
 
     def state(self) -> dict[str, object]:
-        """Layout of the model and checksum of the data."""
+        """Layout of the model, checksum of the data, and name of the loss."""
         if self._data is not None and self._digest is None:
             check_versions(self._data)
             self._digest = digest({name: tensor for name, tensor, _ in self._data})
-        return {"layout": [[name, list(shape)] for name, shape in self._layout], "data": self._digest}
+        return {"layout": [[name, list(shape)] for name, shape in self._layout], "data": self._digest, "loss": self._loss_name}
 
     @classmethod
     def restored(cls, state: dict[str, object]) -> RefreshedOn:
@@ -75,11 +94,17 @@ class RefreshedOn:
         new = cls.__new__(cls)
         new._layout = [(name, tuple(shape)) for name, shape in state["layout"]]
         new._model, new._data, new._digest = None, None, state["data"]
+        new._loss, new._loss_name = None, state.get("loss")
         return new
 
 
 def _layout(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(parameter.shape)) for name, parameter in trainable(model).items()]
+
+
+def _name(loss: LossFunction) -> str:
+    named = loss if hasattr(loss, "__qualname__") else type(loss)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _digest(x: Examples, y: Examples) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import combinations, product
+from math import comb
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_generator, check_whole
-from sgdscope.estimators.sampled import Augment, Sampled
+from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes, check_whole
+from sgdscope.estimators.sampled import Augment, Sampled, count
+from sgdscope.models.examples import Examples
+from sgdscope.models.losses import Loss
 
 
 class MiniBatch(Sampled):
@@ -24,11 +27,12 @@ class MiniBatch(Sampled):
         augment: ``augment(x, generator)`` on each batch.
 
     Raises:
-        InvalidInput: a batch size below 1, or on use above N without replacement.
+        InvalidInput: a batch size below 1, or at a refresh or on use above N without replacement.
     """
 
     def __init__(self, batch_size: int, *, replacement: bool = False, augment: Augment | None = None):
         self.batch_size = check_whole("batch_size", batch_size)
+        check_augment(augment)
         self.replacement, self.augment = replacement, augment
 
     def __repr__(self) -> str:
@@ -37,6 +41,11 @@ class MiniBatch(Sampled):
     def options(self) -> dict[str, object]:
         """B and the kind of draw."""
         return {"batch_size": self.batch_size, "replacement": self.replacement}
+
+    def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
+        """Nothing to prepare; checks the data, and that there are B examples."""
+        super().refresh(model, loss, x, y, generator=generator)
+        self._fits(count(x, y))
 
     def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A random subset, or B independent draws."""
@@ -49,8 +58,13 @@ class MiniBatch(Sampled):
         return index, torch.full((self.batch_size,), 1 / self.batch_size, dtype=torch.float64, device=device)
 
     def outcomes(self, number: int) -> tuple[Tensor, Tensor]:
-        """All subsets, or all N^B sequences."""
+        """All subsets, or all N^B sequences.
+
+        Raises:
+            InvalidInput: more than a million.
+        """
         self._fits(number)
+        check_outcomes(number**self.batch_size if self.replacement else comb(number, self.batch_size))
         found = product(range(number), repeat=self.batch_size) if self.replacement else combinations(range(number), self.batch_size)
         index = torch.tensor(list(found))
         return index, torch.full(index.shape, 1 / self.batch_size, dtype=torch.float64)

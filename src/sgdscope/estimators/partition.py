@@ -22,11 +22,12 @@ class Clustering:
         assignment: (N,) cluster of each example.
         sizes: (K,) ``N_k``; 0 for a cluster that stayed empty.
         objective: after each step ``sum_k N_k sum_{i in k} |C_k - g_i|^2`` (Eq. 2). With exact centres it is ``N^2`` times the trace of the
-            covariance of the stratified estimate. It need not fall. Scales with the square of the loss. Where only a part of the
-            data took part it is that of the part by itself.
+            covariance of the stratified estimate, over the coordinates that were clustered (all but those that ``layers`` or ``biases`` leave
+            out). It need not fall. Scales with the square of the loss. Where only a part of the data took part it is that of the part by itself.
         empty: after each assignment, before the refill, how many clusters held nothing.
         collapsed: whether some assignment put all examples into one cluster though K > 1.
-        converged: whether the last step changed nothing, so that no further one was made.
+        converged: whether the last step changed nothing, so that no further one was made. Never with ``sizes="running"``: all steps are made,
+            also where the last ones change nothing, for each may draw a new order.
     """
 
     assignment: Tensor

@@ -6,7 +6,7 @@ present parameters with sign 1 and, for SVRG, those of a snapshot with sign -1. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sgdscope.errors import InvalidInput
 from sgdscope.estimators.checks import check_fixed, check_generator
 from sgdscope.gradients.capture import forward
-from sgdscope.models.examples import Examples, device_of, num_examples, take
+from sgdscope.models.examples import Examples, check_finite, device_of, leaves, num_examples, take
 from sgdscope.models.losses import Loss, per_example_loss
 from sgdscope.models.parameters import trainable
 
@@ -29,7 +29,17 @@ CHUNK = 1000
 class Sampled:
     """Base of the estimators: ``refresh`` at a snapshot, then ``estimate`` as often as wanted.
 
-    A subclass gives `draw`, and `parts` and `offset` where they are not the plain ones.
+    For an estimator of your own: a subclass gives `batch_size` and `draw`, whose indices and weights make it unbiased, and `parts`, `offset`,
+    `check`, `state` and `restore` where they are not the plain ones. It can then be measured in either way (`estimates`), followed by
+    `sgdscope.probes.EstimatorVariance`, and carried through checkpoints.
+
+    >>> class Antithetic(Sampled):  # an example and its opposite in the order
+    ...     batch_size = 2
+    ...     def draw(self, number, *, generator):
+    ...         first = torch.randint(number, (1,), generator=generator)
+    ...         return torch.cat([first, number - 1 - first]), torch.full((2,), 0.5, dtype=torch.float64)
+    >>> int(Antithetic().draw(8, generator=torch.Generator().manual_seed(0))[0].sum())
+    7
 
     Attributes:
         batch_size: B, the number of examples of one estimate.
@@ -40,10 +50,15 @@ class Sampled:
     augment: Augment | None = None
 
     def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
-        """Nothing to prepare, except for the checks."""
+        """Nothing to prepare, except for the checks.
+
+        Raises:
+            InvalidInput: data that is empty or not finite, active dropout, no generator.
+        """
         check_generator(generator)
         check_fixed(model)
-        num_examples(x, y)
+        count(x, y)
+        check_finite(x, y)
 
     def draw(self, number: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices (B,) and weights (B,) of float64 of one estimate for ``number`` examples, on the generator's device."""
@@ -53,13 +68,13 @@ class Sampled:
         """All that `draw` can return, each equally likely: indices (M, B) and weights (M, B). For small problems; M grows fast."""
         raise NotImplementedError
 
-    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
+    def check(self, model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
         """N, if the estimator can be used on these.
 
         Raises:
             InvalidInput: it cannot.
         """
-        return num_examples(x, y)
+        return count(x, y)
 
     def parts(self, model: nn.Module) -> Sequence[tuple[float, nn.Module]]:
         """Signs and models whose gradients at the drawn examples are added."""
@@ -83,11 +98,12 @@ class Sampled:
             generator: on the CPU if there is an augmentation; the only source of chance.
 
         Raises:
-            InvalidInput: what `check` refuses, losses that are no (N,) finite numbers, active dropout.
+            InvalidInput: what `check` refuses, losses that are no (N,) finite numbers, active dropout, examples of a shape or dtype that the
+                model does not take. Losses that couple examples bias it unseen; `gradient_variance` looks for them.
         """
         check_generator(generator)
         check_fixed(model)
-        index, weights = self.draw(self.check(model, x, y), generator=generator)
+        index, weights = self.draw(self.check(model, loss, x, y), generator=generator)
         index = index.to(device_of(x))
         x, y = take(x, index), take(y, index)
         if self.augment is not None:
@@ -104,19 +120,39 @@ class Sampled:
 
     def state(self) -> dict[str, object]:
         """All that decides the estimates to come beside the generator, for checkpoints."""
-        return {"options": self.options()}
+        return {"kind": type(self).__name__, "options": self.options()}
 
     def restore(self, state: dict[str, object]) -> None:
         """Take up a `state`.
 
         Raises:
-            InvalidInput: it is of an estimator with other options.
+            InvalidInput: it is of another kind of estimator, or of one with other options.
         """
+        self._check_state(state, "options")
         for name, ours in self.options().items():
             if state["options"].get(name) != ours:
                 raise InvalidInput(
                     f"the state must be of an estimator with the same options; {name} was {state['options'].get(name)!r}, is {ours!r}."
                 )
+
+    def _check_state(self, state: object, *names: str) -> None:
+        """Refuses what is no state of this kind of estimator, which holds these names."""
+        kind = type(self).__name__
+        came = state.get("kind", kind) if isinstance(state, Mapping) else type(state).__name__
+        missing = [name for name in names if name not in state] if came == kind else []
+        if came != kind or missing:
+            what = f"one without {', '.join(missing)}" if missing else f"that of {came}"
+            raise InvalidInput(f"the state must be what state() of {kind} returned; {what} came.")
+
+
+def count(x: Examples, y: Examples) -> int:
+    """N, the number of examples and of targets.
+
+    Raises:
+        InvalidInput: no or unequal numbers of them.
+    """
+    next(leaves(y, "y"), None)  # refuses None, which would stand for no targets
+    return num_examples(x, y)
 
 
 def weighted_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, weights: Tensor, *, chunk_size: int = CHUNK) -> Tensor:
@@ -132,7 +168,9 @@ def weighted_gradient(model: nn.Module, loss: Loss, x: Examples, y: Examples, we
     for start in range(0, len(weights), chunk_size):
         rows = slice(start, min(start + chunk_size, len(weights)))
         losses, *_ = forward(model, function, take(x, rows), take(y, rows), rows.stop - rows.start)
-        for place, found in zip(columns, torch.autograd.grad(losses @ weights[rows], parameters, allow_unused=True), strict=True):
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(losses @ weights[rows], parameters, allow_unused=True)
+        for place, found in zip(columns, gradients, strict=True):
             if found is not None:
                 place += (found.to_dense() if found.is_sparse else found).reshape(-1)
     return total

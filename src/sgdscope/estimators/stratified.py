@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_generator
+from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes
 from sgdscope.estimators.sampled import Augment, Sampled
 from sgdscope.models.examples import Examples
 from sgdscope.models.losses import Loss
@@ -36,7 +37,9 @@ class Strata:
 
     def outcomes(self) -> tuple[Tensor, Tensor]:
         """All choices of one member of each set, equally likely."""
-        index = self.choose(torch.tensor(list(product(*(range(size) for size in self.sizes.tolist())))))
+        sizes = self.sizes.tolist()
+        check_outcomes(prod(sizes))
+        index = self.choose(torch.tensor(list(product(*(range(size) for size in sizes)))))
         return index, self.weights.expand_as(index)
 
 
@@ -64,6 +67,7 @@ class Stratified(Sampled):
         if not isinstance(partition, Tensor) or partition.dim() != 1 or not len(partition) or partition.is_floating_point():
             came = f"{tuple(partition.shape)} of {partition.dtype}" if isinstance(partition, Tensor) else type(partition).__name__
             raise InvalidInput(f"partition must be a tensor (N,) of whole numbers, the set of each example; {came} came.")
+        check_augment(augment)
         self.augment = augment
         self._take_up(partition)
 
@@ -75,11 +79,11 @@ class Stratified(Sampled):
     def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
         """Nothing to prepare; checks that the partition fits."""
         super().refresh(model, loss, x, y, generator=generator)
-        self.check(model, x, y)
+        self.check(model, loss, x, y)
 
-    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
+    def check(self, model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
         """N, if it is that of the partition."""
-        number = super().check(model, x, y)
+        number = super().check(model, loss, x, y)
         self._fits(number)
         return number
 
@@ -93,14 +97,15 @@ class Stratified(Sampled):
         return self.strata.draw(check_generator(generator))
 
     def outcomes(self, number: int) -> tuple[Tensor, Tensor]:
-        """All ``prod_k N_k`` choices."""
+        """All ``prod_k N_k`` choices, up to a million."""
         self._fits(number)
         return self.strata.outcomes()
 
     def state(self) -> dict[str, object]:
         """The partition."""
-        return {"partition": self.partition}
+        return {"kind": type(self).__name__, "partition": self.partition}
 
     def restore(self, state: dict[str, object]) -> None:
         """Take up the partition of a `state`."""
+        self._check_state(state, "partition")
         self._take_up(state["partition"])

@@ -31,7 +31,7 @@ class SVRG(MiniBatch):
             unbiased up to the noise of that one pass.
 
     Raises:
-        InvalidInput: as `MiniBatch`; use before `refresh`, or on another model or data.
+        InvalidInput: as `MiniBatch`; use before `refresh`, or on another model, other data or with another loss; a model that cannot be copied.
     """
 
     _on: RefreshedOn | None = None
@@ -42,22 +42,23 @@ class SVRG(MiniBatch):
     def refresh(self, model: nn.Module, loss: Loss, x: Examples, y: Examples, *, generator: torch.Generator) -> None:
         """Keeps a copy of the model and its full-batch gradient: a pass over all data."""
         super().refresh(model, loss, x, y, generator=generator)
-        on, snapshot = RefreshedOn(model, x, y), frozen(model)
+        on, snapshot = RefreshedOn(model, x, y, loss), frozen(model, "SVRG keeps a copy", "Make")
         number = num_examples(x, y)
         inputs = x if self.augment is None else self.augment(x, generator)
         self._mean = weighted_gradient(snapshot, loss, inputs, y, torch.full((number,), 1 / number, dtype=torch.float64))
         self._on, self._snapshot, self._weights = on, snapshot, None
 
-    def check(self, model: nn.Module, x: Examples, y: Examples) -> int:
-        """N, if it was refreshed on these."""
+    def check(self, model: nn.Module, loss: Loss, x: Examples, y: Examples) -> int:
+        """N, if it was refreshed on these: mu is of one loss, and another would bias the estimate."""
         if self._on is None:
             raise InvalidInput("SVRG has no snapshot yet. Call refresh(model, loss, x, y, generator=...) first.")
         self._on.check(model, x, y)
+        self._on.check_loss(loss)
         if self._snapshot is None:  # restored from a checkpoint
-            self._snapshot = frozen(model)
+            self._snapshot = frozen(model, "SVRG keeps a copy", "Make")
             self._snapshot.load_state_dict(self._weights)
             self._mean, self._weights = self._mean.to(next(model.parameters()).device), None
-        return super().check(model, x, y)
+        return super().check(model, loss, x, y)
 
     def parts(self, model: nn.Module) -> Sequence[tuple[float, nn.Module]]:
         """The present model, and that of the snapshot with sign -1."""
@@ -78,5 +79,6 @@ class SVRG(MiniBatch):
     def restore(self, state: dict[str, object]) -> None:
         """Take up a `state`; the copy of the model is made at the next estimate."""
         super().restore(state)
+        self._check_state(state, "on", "weights", "mean")
         self._on = None if state["on"] is None else RefreshedOn.restored(state["on"])
         self._snapshot, self._weights, self._mean = None, state["weights"], state["mean"]

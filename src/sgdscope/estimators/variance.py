@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_whole
+from sgdscope.estimators.checks import check_model, check_whole, keeping_buffers
 from sgdscope.estimators.repeated import Estimator, estimates
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.models.examples import Examples
@@ -75,7 +74,8 @@ def gradient_variance(
     and the ``.grad`` fields stay as they are. Sums are in float64.
 
     Args:
-        estimator: refreshed; anything with ``estimate(model, loss, x, y, generator=)``.
+        estimator: refreshed; one of this package, a subclass of `Sampled`, or anything with ``estimate(model, loss, x, y, generator=)`` that
+            returns (d,), in the order of ``model.parameters()``, and draws from the generator alone.
         model: d trainable parameters.
         loss: of single examples, a name or a function; of which the mean is estimated.
         x: all N examples.
@@ -90,14 +90,15 @@ def gradient_variance(
         memory: bytes of work.
 
     Raises:
-        InvalidInput: fewer than 2 repeats; what the estimator refuses.
+        InvalidInput: fewer than 2 repeats; what `estimates` refuses.
     """
-    check_whole("repeats", repeats, least=2)
+    repeats = check_whole("repeats", repeats, least=2)
+    check_model(model)
 
     def again() -> Iterator[Tensor]:
         return estimates(estimator, model, loss, x, y, repeats=repeats, generator=generator, method=method, memory=memory)
 
-    with _keeping_buffers(model):
+    with keeping_buffers(model):
         return variance_of_estimates(again(), again() if two_pass else None, guard=guard, rescaled_to=rescaled_to)
 
 
@@ -163,18 +164,3 @@ def _against(mean: Tensor, blocks: Iterable[Tensor], repeats: int, guards: Seque
         ratio = torch.div(deviations, squares + guard, out=work)
         found.append((ratio if guard else ratio[squares > 0]).mean().item())
     return found, deviations.mean().item() / repeats
-
-
-@contextmanager
-def _keeping_buffers(model: nn.Module) -> Iterator[None]:
-    """Puts the values of all buffers back at the end: batch norm in training mode moves its running statistics."""
-    if not any(module.training for module in model.modules()):
-        yield
-        return
-    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
 from sgdscope.gradients.capture import Use
+from sgdscope.models.refusals import NoPerExampleGradients
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def axis_of(layer: str, one: torch.Size | None, two: torch.Size | None) -> Axis 
     """The axis along which shape ``two``, of two examples, is twice shape ``one``.
 
     Raises:
-        InvalidInput: shapes that differ in another way.
+        NoPerExampleGradients: shapes that differ in another way.
     """
     if one is None or one == two:
         return None
@@ -40,7 +40,7 @@ def axis_of(layer: str, one: torch.Size | None, two: torch.Size | None) -> Axis 
         differ = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
         if len(differ) == 1 and two[differ[0]] == 2 * one[differ[0]]:
             return Axis(differ[0], one[differ[0]])
-    raise InvalidInput(
+    raise NoPerExampleGradients(
         f"tensors of layer {layer!r} must have one axis that grows with the number of examples; {tuple(one)} came for one example and "
         f"{tuple(two or ())} for two. Keep the examples along one axis."
     )
@@ -50,11 +50,11 @@ def axes_of(one: list[Use], two: list[Use]) -> list[UseAxes]:
     """Axes of all uses, from the same forward pass with one and with two examples.
 
     Raises:
-        InvalidInput: the layers called, or their arguments, depend on the number of examples.
+        NoPerExampleGradients: the layers called, or their arguments, depend on the number of examples.
     """
     same = [use.layer for use in one] == [use.layer for use in two]
     if not same or any(len(a.inputs) != len(b.inputs) or len(a.shapes) != len(b.shapes) for a, b in zip(one, two, strict=True)):
-        raise InvalidInput(
+        raise NoPerExampleGradients(
             "the model must call the same layers for any number of examples; it calls "
             f"{[use.layer for use in one]} for one and {[use.layer for use in two]} for two. Take the loop over examples out of it."
         )
@@ -73,10 +73,10 @@ def split(tensor: Tensor, axis: Axis, num_examples: int, layer: str) -> Tensor:
     """A view (N, ...) whose entries are what the layer would see of each example alone.
 
     Raises:
-        InvalidInput: the axis does not hold N times what one example has.
+        NoPerExampleGradients: the axis does not hold N times what one example has.
     """
     if tensor.dim() <= axis.axis or tensor.shape[axis.axis] != num_examples * axis.each:
-        raise InvalidInput(
+        raise NoPerExampleGradients(
             f"axis {axis.axis} of a tensor of layer {layer!r} must hold {axis.each} for each of {num_examples} examples; shape {tuple(tensor.shape)} "
             "came. The model's shapes must not depend on the values."
         )

@@ -26,8 +26,12 @@ def chunk_size(plan: Plan, num_examples: int, memory: int, kind: str) -> int:
     return max(1, min(num_examples, most))
 
 
-def frozen(model: nn.Module) -> nn.Module:
-    """A copy that later steps do not change.
+def frozen(
+    model: nn.Module,
+    use: str = "factors beyond the memory budget are computed again from a frozen copy",
+    advice: str = "Raise memory=, or make",
+) -> nn.Module:
+    """A copy that later steps do not change; ``use`` and ``advice`` are for the message.
 
     Raises:
         InvalidInput: the model cannot be copied.
@@ -37,6 +41,6 @@ def frozen(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, memo)
     except (RuntimeError, TypeError) as error:
         raise InvalidInput(
-            f"factors beyond the memory budget are computed again from a frozen copy of the model, which cannot be copied: {error}. "
-            "Raise memory=, or make the model copyable (torch.nn.utils.parametrizations instead of the old weight_norm)."
+            f"{use} of the model, which cannot be copied: {error}. "
+            f"{advice} the model copyable (torch.nn.utils.parametrizations instead of the old weight_norm)."
         ) from error

@@ -136,10 +136,10 @@ def _one_by_one(model, loss: Callable, x: Examples, y: Examples, batches: Tensor
         row.zero_()
         for index in batch.split(piece):
             losses, *_ = forward(model, loss, take(x, index), take(y, index), len(index))
+            with torch.enable_grad():
+                gradients = torch.autograd.grad(losses.sum() / len(batch), parameters, allow_unused=True)
             start = 0
-            for parameter, gradient in zip(
-                parameters, torch.autograd.grad(losses.sum() / len(batch), parameters, allow_unused=True), strict=True
-            ):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
                     row[start : start + parameter.numel()] += (gradient.to_dense() if gradient.is_sparse else gradient).flatten()
                 start += parameter.numel()

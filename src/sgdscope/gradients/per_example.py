@@ -56,8 +56,10 @@ class PerExampleGradients:
     ) -> PerExampleGradients:
         """Gradients of ``loss(model(x), y)`` by example, at the parameters as they are now.
 
-        Later training steps change nothing. The first call for a model checks it on a few examples (about the cost of a forward and backward
-        pass of them); the same model, loss and shapes are not checked again.
+        Later training steps change nothing. The first call for a model checks it on up to eight examples spread over all, two of a class where
+        ``y`` holds classes (about the cost of a few passes of them): what couples examples, but not these, is not found. The same model, loss and
+        shapes are not checked again, until a mode or an attribute of a module that is a number, a text or a truth value changes. If the
+        forward pass depends on something else that changes (a list, a configuration object, a hook), give it a fresh copy of the model.
 
         Args:
             model: any module whose forward calls its layers. Linear, Conv1d, Conv2d and Embedding keep factors; other layers with parameters
@@ -72,8 +74,9 @@ class PerExampleGradients:
             chunk: examples in one pass; by default from ``memory`` and what one example takes. No result depends on it beyond rounding.
 
         Raises:
-            InvalidInput: batch norm in training mode, active dropout, a loss that is no (N,) finite numbers, a model that couples examples,
-                parameters used behind the back of their layer (named), data that is empty, NaN or of mixed dtypes or devices.
+            InvalidInput: batch norm in training mode, active dropout, a loss that is no (N,) finite numbers, a model or a loss that couples
+                examples, parameters used behind the back of their layer (named), data that is empty, NaN, of mixed dtypes or devices, or of
+                a shape that the model does not take.
             NotFound: an unknown name of a loss.
         """
         if form not in FORMS:

@@ -1,28 +1,25 @@
 """What has to be found out once about a model: its layers, where the examples are in their inputs, and that all this is right.
 
-A plan is made by running the model on two examples together and alone, and on up to eight for the comparison with autograd. It is kept
-as long as the model lives and serves all later calls with the same modules, modes, loss and shapes.
+A plan is made by running the model on two examples together and alone, and on up to eight together, alone, and for the comparison with autograd.
+It is kept as long as the model lives and serves all later calls with the same modules, modes, loss and shapes; see `once`.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
 from sgdscope.gradients.axes import UseAxes
 from sgdscope.gradients.capture import capture
-from sgdscope.gradients.checks import compare_with_autograd, examples_alone_and_together
+from sgdscope.gradients.checks import compare_with_autograd, each_alone, examples_alone_and_together, spread
 from sgdscope.gradients.factors import Factor
 from sgdscope.gradients.layers import add_up, factors_of, smaller_bytes
-from sgdscope.models.examples import Examples, leaves, take
-
-CHECKED = 8
-"""Examples whose gradients are compared with autograd."""
+from sgdscope.gradients.once import once
+from sgdscope.models.examples import Examples, take
+from sgdscope.models.refusals import NoPerExampleGradients
 
 
 @dataclass
@@ -71,7 +68,7 @@ def factors(
     """Factors of all parameters for one chunk (a parameter that it does not use is missing), and the bytes that were captured for them."""
     uses = capture(model, loss, x, y, num_examples, plan.layers)
     if [use.layer for use in uses] != [axes.layer for axes in plan.uses]:
-        raise InvalidInput(
+        raise NoPerExampleGradients(
             "the model must call the same layers in the same order whatever the values; it called "
             f"{[use.layer for use in uses]} and before {[axes.layer for axes in plan.uses]}. Measure its branches apart."
         )
@@ -95,14 +92,13 @@ def make_plan(model: nn.Module, loss: Callable[[object, object], Tensor], x: Exa
     for _, parameter in parameters:
         columns.append(slice(start, start + parameter.numel()))
         start += parameter.numel()
-    devices = {parameter.device for _, parameter in parameters if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(devices=list(devices)):  # a model that draws is refused, and leaves the global generator as it was
-        layers, uses = _layers(model, index, loss, x, y, num_examples)
-        plan = Plan([name for name, _ in parameters], [parameter.shape for _, parameter in parameters], columns, layers, uses)
-        number = min(CHECKED, num_examples)
-        x, y = take(x, slice(0, number)), take(y, slice(0, number))
-        found, captured = factors(model, plan, loss, x, y, number, "factored")
-        compare_with_autograd(model, plan.names, found, loss, x, y, number)
+    layers, uses = _layers(model, index, loss, x, y, num_examples)
+    plan = Plan([name for name, _ in parameters], [parameter.shape for _, parameter in parameters], columns, layers, uses)
+    few = spread(y, num_examples)
+    x, y, number = take(x, few), take(y, few), len(few)
+    once(each_alone, model, loss, x, y, number)
+    found, captured = factors(model, plan, loss, x, y, number, "factored")
+    compare_with_autograd(model, plan.names, found, loss, x, y, number)
     plan.bytes_captured = -(-captured // number)
     plan.multiplications = sum(factor.positions * factor.size for factor in found.values())
     for form in ("auto", "factored", "materialised"):
@@ -129,10 +125,13 @@ def _own_layers(model: nn.Module, index: dict[int, int]) -> dict[str, dict[str, 
 def _layers(
     model: nn.Module, index: dict[int, int], loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int
 ) -> tuple[dict[str, dict[str, int]], list[UseAxes]]:
-    """Layers and axes. What a layer does once for all examples (a table of positions, a reparametrised weight) is left to the module around it."""
+    """Layers and axes. What a layer does once for all examples (a table of positions, a reparametrised weight) is left to the module around it.
+
+    So are lists and dicts of parameters, which are never called.
+    """
     layers = _own_layers(model, index)
     uses = examples_alone_and_together(model, loss, x, y, num_examples, layers)
-    moved: set[str] = set()
+    moved = {name for name, module in model.named_modules() if isinstance(module, nn.ParameterList | nn.ParameterDict)}
     while shared := _shared(layers, uses, moved):
         for name in shared:
             owned, parent = layers.pop(name), name.rpartition(".")[0]
@@ -149,24 +148,6 @@ def _shared(layers: dict[str, dict[str, int]], uses: list[UseAxes], moved: set[s
     return [name for name in layers if name in shared or (name and name in moved and name not in called)]
 
 
-_plans: weakref.WeakKeyDictionary[nn.Module, dict[object, Plan]] = weakref.WeakKeyDictionary()
-
-
 def plan_of(model: nn.Module, loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int) -> Plan:
-    """The plan of this model in this mode for this loss and these shapes: an earlier one if there is one."""
-    try:
-        which = weakref.ref(loss)
-        plans = _plans.setdefault(model, {})
-        for known in [key for key in plans if key[0]() is None]:  # losses that are gone
-            del plans[known]
-    except TypeError:
-        return make_plan(model, loss, x, y, num_examples)
-    shapes = tuple((name, tensor.shape[1:], tensor.dtype) for name, tensor in [*leaves(x, "x"), *leaves(y, "y")])
-    modules = tuple((name, type(module), module.training) for name, module in model.named_modules())
-    parameters = tuple(
-        (name, id(p), p.shape, p.dtype, p.device, p.requires_grad) for name, p in model.named_parameters(remove_duplicate=False)
-    )
-    key = (which, num_examples == 1, shapes, modules, parameters)
-    if key not in plans:
-        plans[key] = make_plan(model, loss, x, y, num_examples)
-    return plans[key]
+    """The plan of this model in this state for this loss and these shapes: an earlier one if there is one."""
+    return once(make_plan, model, loss, x, y, num_examples)

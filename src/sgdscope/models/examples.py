@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, SgdscopeError
 
 Examples: TypeAlias = "Tensor | Mapping[str, Examples]"
 """A tensor, or a (nested) dict of tensors, each with the examples along its first axis."""
@@ -67,22 +67,39 @@ def device_of(examples: Examples) -> torch.device:
     return next(leaves(examples))[1].device
 
 
+class RefusedByModel(InvalidInput):
+    """Inputs that the model fails on; the error of the model is its cause."""
+
+
+SHAPES, TYPES = ("shape", "size", "dimension", "channels"), ("type", "not implemented for")
+"""Words of torch's errors about inputs that do not fit; of types "same dtype", "scalar type", "for 'Long'"."""
+
+
 def call(model: nn.Module, x: Examples) -> object:
     """``model(x)``, or ``model(**x)`` for a dict.
 
     Raises:
-        InvalidInput: the model fails on integer inputs, which it may not take.
+        InvalidInput: the model fails with words about shapes or types; they are in the message, and the error is its cause.
     """
     try:
         return model(**x) if isinstance(x, Mapping) else model(x)
     except (RuntimeError, ValueError) as error:
-        whole = [f"{name} is {tensor.dtype}" for name, tensor in leaves(x, "x") if not tensor.is_floating_point()]
-        if whole and any(words in str(error) for words in ("type", "not implemented for")):  # "same dtype", "scalar type", "for 'Long'"
-            raise InvalidInput(
+        about_types = any(words in str(error) for words in TYPES)
+        about_x = about_types or any(word in str(error) for word in SHAPES)
+        if not about_x or isinstance(error, SgdscopeError | torch.OutOfMemoryError):
+            raise
+        tensors = list(leaves(x, "x"))
+        whole = [f"{name} is {tensor.dtype}" for name, tensor in tensors if not tensor.is_floating_point()]
+        if whole and about_types:
+            raise RefusedByModel(
                 f"x must have the dtype that the model takes; {', '.join(whole)} and the model fails: {error} "
                 "Convert integers with x.float() (token ids belong into an Embedding)."
             ) from error
-        raise
+        listed = ", ".join(f"{name} {tuple(tensor.shape)} of {tensor.dtype}" for name, tensor in tensors)
+        kinds = " and ".join(sorted({str(parameter.dtype) for parameter in model.parameters()}))
+        raise RefusedByModel(
+            f"x must have the shape and dtype that the model takes, whose parameters are of {kinds}; {listed} came and the model fails: {error}"
+        ) from error
 
 
 def check_examples(model: nn.Module, x: Examples, y: Examples) -> int:
@@ -94,11 +111,20 @@ def check_examples(model: nn.Module, x: Examples, y: Examples) -> int:
     tensors = [*leaves(x, "x"), *leaves(y, "y")]
     number = num_examples(x, y)
     _check_kinds(model, tensors)
-    for name, tensor in tensors:
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).reshape(number, -1).any(1).sum())
-            raise InvalidInput(f"{name} must be finite; {bad} of {number} examples hold NaN or infinite values. Drop or mend them.")
+    check_finite(x, y)
     return number
+
+
+def check_finite(x: Examples, y: Examples) -> None:
+    """Refuses examples that hold NaN or infinite values.
+
+    Raises:
+        InvalidInput: they do.
+    """
+    for name, tensor in [*leaves(x, "x"), *leaves(y, "y")]:
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).sum())
+            raise InvalidInput(f"{name} must be finite; {bad} of {len(tensor)} examples hold NaN or infinite values. Drop or mend them.")
 
 
 def _check_kinds(model: nn.Module, tensors: list[tuple[str, Tensor]]) -> None:

@@ -143,15 +143,23 @@ def check_targets(loss: LossFunction, outputs: object, y: object, num_examples: 
         return
     if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.dim() != 1 or outputs.dim() != 2:
         came = f"outputs {tuple(outputs.shape)}, y {_describe(y)}"
-        raise InvalidInput(
-            f"cross_entropy takes outputs (N, classes) and labels y (N,) of int64; {came} came. Pass y.long(), or a callable."
-        )
+        raise InvalidInput(f"cross_entropy takes outputs (N, classes) and labels y (N,) of int64; {came} came. {_cure(outputs, y)}")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= outputs.shape[1]:
         raise InvalidInput(
             f"labels must lie in 0..{outputs.shape[1] - 1}, for the model has {outputs.shape[1]} outputs; {low if low < 0 else high} came. "
             "Check the labels, or the size of the last layer."
         )
+
+
+def _cure(outputs: Tensor, y: object) -> str:
+    """What makes labels of targets that are none."""
+    if isinstance(y, Tensor) and y.dim() == 2 and outputs.dim() == 2:
+        if y.shape[1] == 1:
+            return "Pass y.squeeze(1)." if y.dtype == torch.int64 else "Pass y.squeeze(1).long()."
+        if y.shape[1] == outputs.shape[1]:
+            return "Pass y.argmax(1) if the targets are one-hot, or a callable."
+    return "Pass y.long(), or a callable."
 
 
 def check_losses(losses: object, num_examples: int, *, finite: bool = True) -> Tensor:

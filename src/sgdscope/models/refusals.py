@@ -1,6 +1,6 @@
 """What is refused of a model: whatever makes the loss of an example depend on chance or on other examples.
 
-By the type and the mode of its modules (`check_modules`), and by what two examples give together and alone (`check_function`).
+By the type and the mode of its modules (`check_modules`), and by what a few examples give together and alone (`check_function`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from sgdscope.errors import InvalidInput
 from sgdscope.models.parameters import trainable
 
 
+class NoPerExampleGradients(InvalidInput):
+    """A model whose losses may be those of single examples, but whose gradients cannot be taken apart by example."""
+
+
 def check_function(together: Tensor, again: Tensor, alone: Tensor, largest_output: float = 0.0) -> None:
-    """Refuses losses of two examples that differ between two calls, or between the examples together and alone.
+    """Refuses losses of a few examples that differ between two calls, or between the examples together and alone.
 
     Losses may differ by sqrt(eps) of the larger one (3.5e-4 in float32), ten times that on a GPU, where convolutions may run in TF32, or by
     32 eps of ``largest_output``: a loss near zero is a difference of outputs.
@@ -27,15 +31,23 @@ def check_function(together: Tensor, again: Tensor, alone: Tensor, largest_outpu
     """
     together, again, alone = together.detach(), again.detach(), alone.detach()
     scale = max(rounding(together) * float(together.abs().max()), 32 * torch.finfo(together.dtype).eps * largest_output)
+
+    def losses(one: Tensor, other: Tensor) -> list[list[float]]:
+        """Of the two examples that differ most."""
+        worst = (one - other).abs().topk(min(2, len(one))).indices.sort().values
+        return [one[worst].tolist(), other[worst].tolist()]
+
     if ((together - again).abs() > scale).any():
+        first, second = losses(together, again)
         raise InvalidInput(
             "the loss must be a fixed function of the parameters; the same two examples gave the losses "
-            f"{together.tolist()} and then {again.tolist()}. Switch off what is random (functional dropout, noise, augmentation)."
+            f"{first} and then {second}. Switch off what is random (functional dropout, noise, augmentation)."
         )
     if ((together - alone).abs() > scale).any():
+        first, second = losses(together, alone)
         raise InvalidInput(
             "each loss must depend on its own example only; two examples gave the losses "
-            f"{together.tolist()} together and {alone.tolist()} alone. The model or the loss couples examples (a statistic or a softmax over the "
+            f"{first} together and {second} alone. The model or the loss couples examples (a statistic or a softmax over the "
             "batch, weights that a batch normalises); take that out."
         )
 
@@ -77,17 +89,21 @@ def check_modules(model: nn.Module) -> None:
             raise InvalidInput(f"parameters must be initialised; {name!r} is lazy. Run the model once.")
     kinds = {parameter.device.type for parameter in trainable(model).values()}
     if any(torch.is_autocast_enabled(kind) for kind in kinds):
-        raise InvalidInput("per-example gradients need one dtype throughout; an autocast region is active. Leave it, or convert the model.")
+        raise NoPerExampleGradients(
+            "per-example gradients need one dtype throughout; an autocast region is active. Leave it, or convert the model."
+        )
 
 
 def _check(name: str, module: nn.Module) -> None:
     where = f"{type(module).__name__} {name!r}"
     if isinstance(module, _NormBase):
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            what = "is in training mode" if module.training else "has no running statistics"
+            what, cure = "has no running statistics", "Make it with track_running_stats=True"
+            if module.training and module.running_mean is not None:
+                what, cure = "is in training mode", "Call model.eval()"
             raise InvalidInput(
                 f"batch norm must use fixed statistics; {where} {what}, so that each loss depends on the other examples and an example has no "
-                "gradient of its own. Call model.eval(), or use group or layer norm."
+                f"gradient of its own. {cure}, or use group or layer norm."
             )
         if module.training and module.track_running_stats:
             raise InvalidInput(f"layers must not change while they are measured; {where} updates running statistics. Call model.eval().")
@@ -103,4 +119,4 @@ def _check(name: str, module: nn.Module) -> None:
         which = (
             "max_norm rescales its weight in each forward pass" if module.max_norm is not None else "scale_grad_by_freq mixes the examples"
         )
-        raise InvalidInput(f"layers must not change while they are measured or mix examples; {where}: {which}. Switch that off.")
+        raise NoPerExampleGradients(f"layers must not change while they are measured or mix examples; {where}: {which}. Switch that off.")

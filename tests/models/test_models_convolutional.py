@@ -133,9 +133,9 @@ def test_the_smallest_image_is_taken_and_a_smaller_one_refused(name, least):
         ("lenet", {"padding": "same"}, "padding must be a number of pixels, zero or more, got 'same'"),
         ("lenet", {"padding": True}, "padding must be a number of pixels, zero or more, got True"),
         ("lenet", {"in_shape": (1, 12, 12), "padding": 0}, r"no pixel left after its convolutions: in_shape \(1, 12, 12\) with padding 0"),
-        ("simple_cnn", {"dense": 0}, "dense must be a width of at least 1, got 0"),
-        ("simple_cnn", {"dense": True}, "dense must be a width of at least 1, got True"),
-        ("simple_cnn", {"dense": (128,)}, r"dense must be a width of at least 1, got \(128,\)"),
+        ("simple_cnn", {"dense": 0}, "dense must be a whole number of at least 1 .the width.; 0 came"),
+        ("simple_cnn", {"dense": True}, "dense must be a whole number of at least 1 .the width.; True came"),
+        ("simple_cnn", {"dense": (128,)}, r"dense must be a whole number of at least 1 .the width.; \(128,\) came"),
     ],
 )
 def test_refusals(name, options, message):

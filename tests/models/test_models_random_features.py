@@ -36,5 +36,5 @@ def test_it_is_a_linear_readout_of_relu_features():
 def test_refusals():
     with pytest.raises(NotFound, match="unknown definition 'mine'.*Valid: paper, authors_code"):
         build("random_features", seed=0, definition="mine")
-    with pytest.raises(InvalidInput, match="hidden must be a positive width such as 1000, got 0"):
+    with pytest.raises(InvalidInput, match="hidden must be a whole number of at least 1 .the width.; 0 came"):
         build("random_features", seed=0, hidden=0)

@@ -322,7 +322,7 @@ GOOD = {"k": 2, "generator": generator()}
         (torch.ones(5), {"max_products": 0}, "max_products must be a whole number of at least 1; 0 came"),
         (torch.ones(5), {"max_products": 1.5}, "max_products must be a whole number of at least 1; 1.5 came"),
         (torch.ones(5), {"check_products": -1}, "check_products must be a whole number of at least 0; -1 came"),
-        (torch.ones(5), {"basis_size": 3}, r"basis_size must be a whole number of at least k \+ 2 = 4.*3 came"),
+        (torch.ones(5), {"basis_size": 3}, r"basis_size must be a whole number of at least 4 \(k \+ 2, room for a step\); 3 came"),
         (torch.ones(5), {"tolerance": 0}, "tolerance must lie between 0 and 1, relative to each eigenvalue; 0 came"),
         (torch.ones(5), {"tolerance": math.nan}, "tolerance must lie between 0 and 1.*nan came"),
         (torch.ones(5), {"tolerance": "1e-3"}, "tolerance must lie between 0 and 1.*'1e-3' came"),

@@ -186,7 +186,7 @@ def test_an_unknown_loss():
         ({"check_products": -1}, "check_products must be a whole number of at least 0; -1 came"),
         ({"tolerance": 0.0}, "tolerance must lie between 0 and 1"),
         ({"tolerance": 1.0}, "tolerance must lie between 0 and 1"),
-        ({"basis_size": 3}, r"basis_size must be a whole number of at least k \+ 2 = 4"),
+        ({"basis_size": 3}, r"basis_size must be a whole number of at least 4 \(k \+ 2, room for a step\)"),
         ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1; 0 came"),
         ({"chunk_size": 2.0}, "chunk_size must be a whole number of at least 1; 2.0 came"),
         ({"keep_graph": "all"}, "keep_graph must be True, False or None; 'all' came"),

@@ -64,8 +64,8 @@ def test_shifts_and_flips_are_uniform_and_independent():
     [
         (torch.zeros(3, 28, 28), 4, r"takes images \(N, C, H, W\), got shape \(3, 28, 28\)"),
         ({"x": torch.zeros(2, 1, 3, 3)}, 4, r"takes images \(N, C, H, W\), got dict"),
-        (torch.zeros(2, 1, 3, 3), -1, "padding must be a whole number that is not negative, got -1"),
-        (torch.zeros(2, 1, 3, 3), 1.5, "padding must be a whole number that is not negative, got 1.5"),
+        (torch.zeros(2, 1, 3, 3), -1, "padding must be a whole number of at least 0; -1 came"),
+        (torch.zeros(2, 1, 3, 3), 1.5, "padding must be a whole number of at least 0; 1.5 came"),
     ],
 )
 def test_refusals(x, padding, message):

@@ -111,7 +111,7 @@ def test_epochs_of_draws_are_whole_numbers_to_the_last_bit():
 
 @pytest.mark.parametrize("size", [0, -1, 12, 2.0, True, None, "4"])
 def test_batch_sizes_out_of_range(size):
-    with pytest.raises(InvalidInput, match="batch_size must be a whole number from 1 to the 11 examples, got"):
+    with pytest.raises(InvalidInput, match=r"batch_size must be a whole number from 1 to 11 \(the number of examples\);"):
         batches(11, size)
 
 

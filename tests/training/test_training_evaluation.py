@@ -159,14 +159,14 @@ def scalar(outputs, y):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, x, y: evaluate(m, "cross_entropy", x, y, chunk_size=0), "chunk_size must be a whole number of at least 1, got 0"),
-        (lambda m, x, y: evaluate(m, "cross_entropy", x, y, chunk_size=True), "chunk_size must be a whole number of at least 1, got True"),
+        (lambda m, x, y: evaluate(m, "cross_entropy", x, y, chunk_size=0), "chunk_size must be a whole number of at least 1; 0 came"),
+        (lambda m, x, y: evaluate(m, "cross_entropy", x, y, chunk_size=True), "chunk_size must be a whole number of at least 1; True came"),
         (lambda m, x, y: evaluate(m, "cross_entropy", x[:0], y[:0]), "x must hold at least one example; 0 came"),
         (lambda m, x, y: evaluate(m, "cross_entropy", x[:9], y), "must hold the same number of examples; x: 9, y: 23 came"),
         (lambda m, x, y: evaluate(m, "cross_entropy", x, y + 1), r"labels must lie in 0..2, for the model has 3 outputs; 3 came"),
         (lambda m, x, y: evaluate(m, scalar, x, y), r"loss must return one number per example, shape \(23,\); a scalar"),
         (lambda m, x, y: evaluate(m, "cross_entropy", x.tolist(), y), "x must be a tensor or a \\(nested\\) dict of tensors; list came"),
-        (lambda m, x, y: predictions(m, x, chunk_size=2.5), "chunk_size must be a whole number of at least 1, got 2.5"),
+        (lambda m, x, y: predictions(m, x, chunk_size=2.5), "chunk_size must be a whole number of at least 1; 2.5 came"),
         (lambda m, x, y: predictions(m, x[:0]), "x must hold at least one example"),
         (lambda m, x, y: mean_gradient(m, "cross_entropy", x, y, chunk_size=0), "chunk_size must be a whole number of at least 1"),
         (lambda m, x, y: mean_gradient(m, "cross_entropy", x, y[1:]), "must hold the same number of examples; x: 23, y: 22 came"),

@@ -71,8 +71,8 @@ def test_weights_keep_constant_images_constant():
     [
         (torch.zeros(3, 28, 28), {}, r"takes images \(N, C, H, W\), got shape \(3, 28, 28\)"),
         ({"x": 0}, {}, r"takes images \(N, C, H, W\), got dict"),
-        (torch.zeros(2, 1, 3, 3), {"size": 0}, "size must be a whole number of pixels from 1, got 0"),
-        (torch.zeros(2, 1, 3, 3), {"size": 2.0}, "size must be a whole number of pixels from 1, got 2.0"),
+        (torch.zeros(2, 1, 3, 3), {"size": 0}, r"size must be a whole number of at least 1 \(in pixels\); 0 came"),
+        (torch.zeros(2, 1, 3, 3), {"size": 2.0}, r"size must be a whole number of at least 1 \(in pixels\); 2.0 came"),
         (torch.zeros(2, 1, 3, 3), {"area": (0.5, 1.5)}, r"area must be two ascending shares .* got \(0.5, 1.5\)"),
         (torch.zeros(2, 1, 3, 3), {"aspect": (2.0, 1.0)}, r"aspect must be two ascending positive ratios, got \(2.0, 1.0\)"),
     ],

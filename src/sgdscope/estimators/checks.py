@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log10
@@ -16,21 +15,6 @@ from sgdscope.models.refusals import dropped_share
 
 MOST_OUTCOMES = 1_000_000
 """Outcomes of an estimator that are listed."""
-
-
-def check_whole(name: str, value: object, *, least: int = 1) -> int:
-    """``value`` as an int, if it is a whole number of at least ``least``, one of numpy among them.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    try:
-        whole = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        whole = least - 1
-    if whole < least:
-        raise InvalidInput(f"{name} must be a whole number of at least {least}; {value!r} came.")
-    return whole
 
 
 def check_outcomes(number: int) -> None:

@@ -10,8 +10,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.estimators.checks import check_augment, check_generator, check_keep, check_share, check_whole
+from sgdscope.errors import InvalidInput, unknown_name, whole
+from sgdscope.estimators.checks import check_augment, check_generator, check_keep, check_share
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.identity import RefreshedOn
 from sgdscope.estimators.lloyd import weighted_lloyd
@@ -82,8 +82,8 @@ class GradientClustering(Sampled):
         augment: Augment | None = None,
         memory: int = MEMORY,
     ):
-        num_clusters, rank, steps = check_whole("num_clusters", num_clusters), check_whole("rank", rank), check_whole("steps", steps)
-        pass_batch, memory = check_whole("pass_batch", pass_batch), check_whole("memory", memory)
+        num_clusters, rank, steps = whole("num_clusters", num_clusters), whole("rank", rank), whole("steps", steps)
+        pass_batch, memory = whole("pass_batch", pass_batch), whole("memory", memory)
         check_options(sizes=sizes, refill=refill)
         if batch_size not in (None, num_clusters) or isinstance(batch_size, bool):
             raise InvalidInput(
@@ -200,7 +200,7 @@ class GradientClustering(Sampled):
                 "centres 'gram' are means over all members and are not kept, so a batch cannot move them. Use 'rank1' or 'svd'."
             )
         check_generator(generator)
-        if check_whole("num_examples", num_examples) > number:
+        if whole("num_examples", num_examples) > number:
             raise InvalidInput(f"num_examples must be at most the number of examples; {num_examples} came for {number}.")
         check_keep(keep)
         index = torch.randperm(number, generator=generator, device=generator.device)[:num_examples].to(device_of(x))

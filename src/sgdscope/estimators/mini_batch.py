@@ -8,8 +8,8 @@ from math import comb
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes, check_whole
+from sgdscope.errors import InvalidInput, whole
+from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes
 from sgdscope.estimators.sampled import Augment, Sampled, count
 from sgdscope.models.examples import Examples
 from sgdscope.models.losses import Loss
@@ -31,7 +31,7 @@ class MiniBatch(Sampled):
     """
 
     def __init__(self, batch_size: int, *, replacement: bool = False, augment: Augment | None = None):
-        self.batch_size = check_whole("batch_size", batch_size)
+        self.batch_size = whole("batch_size", batch_size)
         check_augment(augment)
         self.replacement, self.augment = replacement, augment
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.estimators.centres import RULES, Centres, centres_for
-from sgdscope.estimators.checks import check_whole
 from sgdscope.estimators.partition import Assigner
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.factors import Factor
@@ -35,7 +34,7 @@ class NetworkCentres:
     def __init__(self, num_clusters: int, parameters: Sequence[str], *, rule: str = "mean", rank: int = 1):
         if rule not in RULES:
             raise unknown_name("rule", str(rule), RULES)
-        check_whole("rank", rank)
+        whole("rank", rank)
         if rule == "mean" and rank != 1:
             raise InvalidInput(f"rule 'mean' has rank 1; rank {rank} came. Use rule 'svd'.")
         self.num_clusters, self.names, self.rule, self.rank = num_clusters, set(parameters), rule, rank

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.estimators.checks import check_whole
+from sgdscope.errors import InvalidInput, unknown_name, whole
 
 SIZES = ("previous", "running", "none")
 REFILLS = ("all", "one", "none")
@@ -72,15 +71,15 @@ class Assigner:
         return (distances * self.weights.to(distances.dtype)).masked_fill_(~self.alive, torch.inf).argmin(1)
 
 
-def check_options(*, sizes: str, refill: str, **whole: object) -> None:
+def check_options(*, sizes: str, refill: str, **numbers: object) -> None:
     """Refuses unknown names, and numbers (named K, steps, ...) that are not whole or below 1.
 
     Raises:
         InvalidInput: such a number.
         NotFound: one of the names.
     """
-    for name, value in whole.items():
-        check_whole(name, value)
+    for name, value in numbers.items():
+        whole(name, value)
     if sizes not in SIZES:
         raise unknown_name("sizes", str(sizes), SIZES)
     if refill not in REFILLS:

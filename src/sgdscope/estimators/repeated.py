@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput, unknown_name
-from sgdscope.estimators.checks import check_generator, check_model, check_whole, keeping_buffers, uses_batch_statistics
+from sgdscope.errors import InvalidInput, unknown_name, whole
+from sgdscope.estimators.checks import check_generator, check_model, keeping_buffers, uses_batch_statistics
 from sgdscope.estimators.sampled import Sampled
 from sgdscope.gradients import weighted_gradients
 from sgdscope.gradients.budget import MEMORY
@@ -65,7 +65,7 @@ def estimates(
         raise InvalidInput(
             f"estimator must be an object with estimate(model, loss, x, y, generator=); {came} came. Pass MiniBatch(20), say."
         )
-    repeats, memory = check_whole("repeats", repeats), check_whole("memory", memory)
+    repeats, memory = whole("repeats", repeats), whole("memory", memory)
     check_generator(generator)
     check_model(model)
     possible = isinstance(estimator, Sampled) and estimator.augment is None

@@ -9,8 +9,8 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_model, check_whole, keeping_buffers
+from sgdscope.errors import InvalidInput, whole
+from sgdscope.estimators.checks import check_model, keeping_buffers
 from sgdscope.estimators.repeated import Estimator, estimates
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.models.examples import Examples
@@ -92,7 +92,7 @@ def gradient_variance(
     Raises:
         InvalidInput: fewer than 2 repeats; what `estimates` refuses.
     """
-    repeats = check_whole("repeats", repeats, least=2)
+    repeats = whole("repeats", repeats, 2)
     check_model(model)
 
     def again() -> Iterator[Tensor]:

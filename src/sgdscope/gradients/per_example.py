@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput, NotFinite, unknown_name
+from sgdscope.errors import InvalidInput, NotFinite, unknown_name, whole
 from sgdscope.gradients.budget import MEMORY, chunk_size, frozen
 from sgdscope.gradients.factors import Factor, Rows
 from sgdscope.gradients.gram import Chunk, add_gram, mirror
@@ -81,9 +81,7 @@ class PerExampleGradients:
         """
         if form not in FORMS:
             raise InvalidInput(f"form must be one of {', '.join(FORMS)}; {form!r} came.")
-        for name, value in (("memory", memory), ("chunk", chunk)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidInput(f"{name} must be a whole number of at least 1; {value!r} came.")
+        memory, chunk = whole("memory", memory), None if chunk is None else whole("chunk", chunk)
         check_modules(model)
         function = per_example_loss(loss)
         num_examples = check_examples(model, x, y)

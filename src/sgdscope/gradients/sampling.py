@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 
 
 def draw_batches(
@@ -19,9 +19,11 @@ def draw_batches(
     Raises:
         InvalidInput: sizes out of range, both options at once, or no generator.
     """
-    for name, value in (("num_examples", num_examples), ("batch_size", batch_size), ("num_draws", num_draws)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidInput(f"{name} must be a whole number of at least 1; {value!r} came.")
+    num_examples, batch_size, num_draws = (
+        whole("num_examples", num_examples),
+        whole("batch_size", batch_size),
+        whole("num_draws", num_draws),
+    )
     if not isinstance(generator, torch.Generator):
         raise InvalidInput(f"generator must be a torch.Generator; {type(generator).__name__} came. Pass torch.Generator().manual_seed(0).")
     if replacement and epochs:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.models.convolutional import lenet, mnist_cnn, simple_cnn
 from sgdscope.models.dense import fcn, linear, mlp
 from sgdscope.models.random_features import random_features
@@ -79,10 +79,7 @@ def build(
     for key, value in options.items():
         if isinstance(valid[key], bool) and not isinstance(value, bool):
             raise InvalidInput(f"{key} must be True or False, got {value!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InvalidInput(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}.")
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise InvalidInput(f"num_classes must be a whole number of at least 1, got {num_classes!r}.")
+    seed, num_classes = whole("seed", seed, 0, 2**63 - 1), whole("num_classes", num_classes)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InvalidInput(f"dtype must be a floating type such as torch.float32, got {dtype!r}.")
     shape = default_shape if in_shape is None else in_shape

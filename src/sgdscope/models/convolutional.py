@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.models.dense import activation_named
 
 
@@ -108,8 +108,7 @@ def simple_cnn(
         dense: width of the hidden dense layer.
     """
     channels, height, width = image_shape(in_shape, model="simple_cnn", least=10)
-    if isinstance(dense, bool) or not isinstance(dense, int) or dense < 1:
-        raise InvalidInput(f"dense must be a width of at least 1, got {dense!r}.")
+    dense = whole("dense", dense, note="the width")
 
     def activated(layer: nn.Module, features: int) -> list[nn.Module]:
         kind = nn.BatchNorm2d if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import nn
 
-from sgdscope.errors import InvalidInput, unknown_name
+from sgdscope.errors import unknown_name, whole
 
 DEFINITIONS = ("paper", "authors_code")
 
@@ -28,8 +28,7 @@ def random_features(
         definition: of the features, ``paper`` or ``authors_code``.
         bias: of the readout.
     """
-    if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 1:
-        raise InvalidInput(f"hidden must be a positive width such as 1000, got {hidden!r}.")
+    hidden = whole("hidden", hidden, note="the width")
     if definition not in DEFINITIONS:
         raise unknown_name("definition", str(definition), DEFINITIONS)
     first = nn.Linear(prod(in_shape), hidden, bias=False).requires_grad_(False)

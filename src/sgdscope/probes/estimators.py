@@ -179,9 +179,9 @@ def _names(two_pass: bool | Collection[str], estimators: Mapping[str, Estimator]
 
 
 def _fits(estimator: SVRG | GradientClustering, snapshot: Snapshot) -> bool:
-    """Whether what it was refreshed on last is this model and these data."""
+    """Whether what it was refreshed on last is this model, and what else matters to it."""
     try:
-        estimator.check(snapshot.model, snapshot.x, snapshot.y)
+        estimator.check(snapshot.model, snapshot.loss, snapshot.x, snapshot.y)
     except InvalidInput:
         return False
     return True

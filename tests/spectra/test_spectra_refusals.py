@@ -93,8 +93,18 @@ COMMON = [
         "the same two examples gave the losses .* and then",
     ),
     ("coupled", lambda: (net(Coupled()), CE, X, Y), "each loss must depend on its own example only"),
-    ("scalar loss", lambda: (net(), F.cross_entropy, X, Y), r'one number per example, shape \(2,\); a scalar.*reduction="none"'),
-    ("loss of outputs", lambda: (net(), lambda o, y: o, X, Y), r"one number per example, shape \(2,\); \(2, 3\) of torch.float64 came"),
+    (
+        "balanced classes",
+        lambda: (
+            net(),
+            lambda o, y: F.cross_entropy(o, y, reduction="none") / (y[:, None] == y).sum(1),
+            X,
+            torch.tensor([0, 1, 2, 0, 1, 1]),
+        ),
+        "each loss must depend on its own example only",
+    ),
+    ("scalar loss", lambda: (net(), F.cross_entropy, X, Y), r'one number per example, shape \(6,\); a scalar.*reduction="none"'),
+    ("loss of outputs", lambda: (net(), lambda o, y: o, X, Y), r"one number per example, shape \(6,\); \(6, 3\) of torch.float64 came"),
     ("accuracy", lambda: (net(), lambda o, y: (o.argmax(1) == y).long(), X, Y), "losses must be floating-point numbers; torch.int64 came"),
     ("labels above", lambda: (net(), CE, X, Y + 1), r"labels must lie in 0\.\.2, for the model has 3 outputs; 3 came"),
     ("labels below", lambda: (net(), CE, X, Y - 1), r"labels must lie in 0\.\.2.*-1 came"),
@@ -115,7 +125,7 @@ COMMON = [
     (
         "nan loss",
         lambda: (net(), lambda o, y: cross_entropy(o, y) / 0 * 0, X, Y),
-        r"losses must be finite; 2 of 2 are NaN or infinite\. Has the training diverged\?",
+        r"losses must be finite; 6 of 6 are NaN or infinite\. Has the training diverged\?",
     ),
     ("nan weights", lambda: (with_nan(), CE, X, Y), "losses must be finite"),
     (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sgdscope.errors import InvalidInput
+from sgdscope.gradients.checks import spread
 from sgdscope.models.examples import Examples, call, check_examples, take
 from sgdscope.models.losses import Loss, check_losses, check_targets, per_example_loss
 from sgdscope.models.parameters import trainable, unflatten
@@ -84,20 +85,20 @@ class Objective:
         return vector.detach().to(self.parameters[0])
 
     def _check(self) -> None:
-        """Targets; and two examples together, again, and alone, once a model, its modes and loss: the same finite losses."""
+        """Targets; and a few examples together, again, and alone, once a model, its modes and loss: the same finite losses."""
         modes = tuple(module.training for module in self.model.modules())
         key, seen = (_reference(self.loss), modes), _checked.setdefault(self.model, set())
-        pair = [0, self.num_examples - 1]
+        few = spread(self.y, self.num_examples).tolist()
         with torch.no_grad():
             outputs = self.outputs(self.parameters, take(self.x, slice(0, 1)))
             check_targets(self.loss, outputs, self.y, 1)
             if key[0] is not None and key in seen:
                 return
             try:
-                together, again, first, second = (self._losses_at(index) for index in (pair, pair, pair[:1], pair[1:]))
+                together, again, *alone = (self._losses_at(index) for index in (few, few, *([i] for i in few)))
             except IndexError as error:  # F.cross_entropy inside a callable: "Target 10 is out of bounds."
                 raise InvalidInput(f"labels must lie within the outputs of the model; the loss says: {error} Check the labels.") from None
-        check_function(together, again, torch.cat([first, second]), largest(outputs))
+        check_function(together, again, torch.cat(alone), largest(outputs))
         if key[0] is not None:
             seen.difference_update({known for known in seen if known[0]() is None})  # losses that are gone
             seen.add(key)

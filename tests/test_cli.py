@@ -166,11 +166,12 @@ def test_results_of_older_source_are_checked_again(say, pages, monkeypatch):
         monkeypatch.setattr(f"sgdscope.runs.{module}.present_commit", lambda: "0123456789ab")
     say("compute toy/01_works --scale smoke")
     say("results add toy/01_works --scale smoke")
-    assert "no committed run is of an older source" in say("results recheck toy/01_works --scale smoke")[1]
+    assert "No committed run is of an older source" in say("results recheck toy/01_works --scale smoke")[1]
     monkeypatch.setattr("sgdscope.runs.source.fingerprint", lambda module: "of an edited library")
     status, out, _ = say("results recheck toy/01_works --scale smoke")
-    assert status == 0 and "computed again with this one agree" in out and out.splitlines()[-1] == "results/rechecks.json"
-    assert "results recheck needs a page, such as" in say("results recheck")[2]
+    assert status == 0 and out.count("2 runs of source") == out.count("; 2 of 2 computed again with this one agree") == 2
+    assert len(json.loads((pages / "results" / "rechecks.json").read_text())) == 2
+    assert say("results recheck --scale smoke")[1] == out  # of all pages: there is one
 
 
 def test_data(say):

@@ -157,20 +157,19 @@ def results(options: argparse.Namespace) -> None:
 
 
 def _recheck(options: argparse.Namespace) -> None:
-    """Compute a sample of a page's committed runs of older source again, and write down how many agree."""
+    """Compute a sample of the committed runs of older source again, of one page or of all, and write down how many agree."""
+    from sgdscope.pages import all_pages, find
     from sgdscope.runs.recheck import recheck
     from sgdscope.runs.rechecked import record
 
-    if not options.page:
-        raise InvalidInput("results recheck needs a page, such as: sgdscope results recheck break_even/01_model --scale paper.")
-    configs, name = _configurations(options)
-    made = recheck(configs, seconds=options.seconds)
-    for found in made:
+    pages = [find(options.page)] if options.page else all_pages()
+    configs = dict.fromkeys(config for page in pages for config in page.experiment().configurations(**page.values(options.scale)))
+    found = None
+    for found in recheck(list(configs), seconds=options.seconds):
+        record([found])
         print(f"{found.function}: {found.runs} runs of source {found.old}; {found}")
-    if made:
-        print(record(made).relative_to(paths.repository()))
-    else:
-        print(f"{name}: no committed run is of an older source.")
+    if found is None:
+        print("No committed run is of an older source.")
 
 
 def stage(options: argparse.Namespace) -> None:
@@ -236,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     command("data", data)
     sub = command("results", results)
     sub.add_argument("action", choices=("list", "add", "recheck", "verdicts"))
-    sub.add_argument("page", nargs="?", help="for add and recheck")
+    sub.add_argument("page", nargs="?", help="for add, and for recheck unless all are meant")
     sub.add_argument("--scale", default="paper")
     sub.add_argument("--seconds", type=float, default=60.0, help="recheck: CPU time a function that the sample took when it was committed")
     command("stage", stage).add_argument("--scale", default="quick")

@@ -78,7 +78,7 @@ def test_functions_apart_and_present_source_passed_over(store, calls, checkout):
         "example_runs.slow",
         "example_runs.square",
     ]
-    assert recheck([Square(5), Square(9)]) == []
+    assert list(recheck([Square(5), Square(9)])) == []
 
 
 def test_what_was_found_is_said_where_the_runs_are_used(store, calls, checkout):
@@ -121,13 +121,13 @@ def test_nothing_on_record_outside_a_checkout_or_without_the_file(store, calls, 
 def test_uncommitted_source_is_refused(store, calls, checkout, monkeypatch, commit):
     monkeypatch.setattr("sgdscope.runs.recheck.present_commit", lambda: commit)
     with pytest.raises(InvalidInput, match="uncommitted changes: commit them"):
-        recheck([Square(1)])
+        next(recheck([Square(1)]))
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_a_budget_must_be_positive(store, calls, checkout, seconds):
     with pytest.raises(InvalidInput, match="seconds must be positive"):
-        recheck([Square(1)], seconds=seconds)
+        next(recheck([Square(1)], seconds=seconds))
 
 
 TABLE = pd.DataFrame({"name": ["a", "b"], "value": [1.0, np.nan], "count": [3, 4], "flag": [True, False]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,12 +21,14 @@ from sgdscope.runs.run import run_of
 TOLERANCE = 1e-6  # relative: other libraries and machines round in other ways
 
 
-def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> list[Recheck]:
+def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Recheck]:
     """Compute a sample of committed runs of older source again, and compare tables and arrays number by number.
 
     The sample holds the cheapest runs of each function and old source: as many as took ``seconds`` of CPU time together when they were
     committed, and at least one. Runs that are computed together are taken together. Nothing is stored. Two runs agree if status, columns and
     texts are the same and no number differs by more than 1e-6 of the largest one of its column or array.
+
+    Yields one `Recheck` for each function and old source, as it is done.
 
     Args:
         configs: configurations of any functions; those without a committed run of older source are passed over.
@@ -48,7 +50,6 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> list[Recheck]:
         if found is not None and found.of_older_source:
             older.setdefault((run_of(config).name, found.provenance.fingerprint), []).append((config, found))
     samples = {key: _cheapest(found, seconds) for key, found in older.items()}
-    made = []
     with bar(sum(len(group) for sample in samples.values() for group in sample), "recheck") as progress:
         for (function, old), sample in samples.items():
             differences = []
@@ -56,20 +57,17 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> list[Recheck]:
                 again = compute_again([config for config, _ in group])
                 differences += [difference(committed.result, result) for (_, committed), result in zip(group, again, strict=True)]
                 progress.update(len(group))
-            made.append(
-                Recheck(
-                    function,
-                    old,
-                    run_of(sample[0][0][0]).fingerprint(),
-                    runs=len(older[function, old]),
-                    sample=len(differences),
-                    agree=sum(value <= TOLERANCE for value in differences),
-                    difference=max(differences),
-                    commit=commit,
-                    created=datetime.now(UTC).isoformat(timespec="seconds"),
-                )
+            yield Recheck(
+                function,
+                old,
+                run_of(sample[0][0][0]).fingerprint(),
+                runs=len(older[function, old]),
+                sample=len(differences),
+                agree=sum(value <= TOLERANCE for value in differences),
+                difference=max(differences),
+                commit=commit,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-    return made
 
 
 def _cheapest(older: list[tuple[Any, store.Stored]], seconds: float) -> list[list[tuple[Any, store.Stored]]]:

@@ -50,6 +50,17 @@ def slow(config: Slow) -> Result:
 
 
 @dataclass(frozen=True)
+class Timed:
+    seed: int
+
+
+@run(version=1, repeatable=False)
+def timed(config: Timed) -> Result:
+    note(f"timed-{config.seed}")
+    return Result(pd.DataFrame({"seconds": [time.perf_counter()]}))
+
+
+@dataclass(frozen=True)
 class Outer:
     """Asks for all its squares."""
 

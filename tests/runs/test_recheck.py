@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from example_runs import Slow, Square, Walk, square, walk
+from example_runs import Slow, Square, Timed, Walk, square, walk
 
 from sgdscope.errors import InvalidInput
 from sgdscope.runs import Result, collect, promote, rechecked
@@ -79,6 +79,13 @@ def test_functions_apart_and_present_source_passed_over(store, calls, checkout):
         "example_runs.square",
     ]
     assert list(recheck([Square(5), Square(9)])) == []
+
+
+def test_runs_that_measure_time_are_passed_over(store, calls, checkout):
+    commit_older(Timed(1))
+    commit_older(Square(1))
+    before = len(calls())
+    assert [found.function for found in recheck([Timed(1), Square(1)])] == ["example_runs.square"] and calls()[before:] == ["square-1"]
 
 
 def test_what_was_found_is_said_where_the_runs_are_used(store, calls, checkout):

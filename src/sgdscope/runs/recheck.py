@@ -31,7 +31,7 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Rechec
     Yields one `Recheck` for each function and old source, as it is done.
 
     Args:
-        configs: configurations of any functions; those without a committed run of older source are passed over.
+        configs: configurations of any functions; those without a committed run of older source, and runs that measure time, are passed over.
         seconds: CPU time a function.
 
     Raises:
@@ -46,7 +46,7 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Rechec
         )
     older: dict[tuple[str, str], list[tuple[Any, store.Stored]]] = {}
     for config in configs:
-        found = store.load(run_of(config), config)
+        found = store.load(run_of(config), config) if run_of(config).repeatable else None
         if found is not None and found.of_older_source:
             older.setdefault((run_of(config).name, found.provenance.fingerprint), []).append((config, found))
     samples = {key: _cheapest(found, seconds) for key, found in older.items()}

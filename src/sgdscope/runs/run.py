@@ -24,6 +24,7 @@ class Run:
     config_type: type
     batch: Callable[[Sequence[Any]], Iterable[Result]] | None
     together: tuple[str, ...]  # fields that may differ within one batch
+    repeatable: bool  # whether the same source gives the same numbers
 
     def __call__(self, config: Any) -> Result:
         """Compute, without looking into the store or writing to it."""
@@ -46,7 +47,11 @@ _BY_CONFIG: dict[type, Run] = {}
 
 
 def run(
-    *, version: int, batch: Callable[[Sequence[Any]], Iterable[Result]] | None = None, together: tuple[str, ...] = ("seed",)
+    *,
+    version: int,
+    batch: Callable[[Sequence[Any]], Iterable[Result]] | None = None,
+    together: tuple[str, ...] = ("seed",),
+    repeatable: bool = True,
 ) -> Callable[[Callable[[Any], Result]], Run]:
     """Make ``f(config) -> Result`` a run: a pure function of a frozen configuration whose result the store finds again.
 
@@ -55,6 +60,7 @@ def run(
         batch: ``g(configs)`` that computes many configurations at once and gives one Result each, in their order, equal to the
             single ones to a tolerance that its docstring states. A generator's results are stored as they come.
         together: fields that may differ within one batch.
+        repeatable: False for a run that measures time, whose numbers are others each time: rechecks pass over it.
 
     Raises:
         InvalidInput: the first parameter is not annotated with a frozen dataclass, or that class has a run already.
@@ -72,7 +78,7 @@ def run(
         name = f"{function.__module__.removeprefix(PREFIX)}.{function.__name__}"
         if known is not None and known.name != name:
             raise InvalidInput(f"{config_type.__name__} configures {known.name} already: give {name} a configuration of its own.")
-        made = Run(function, name, version, config_type, batch, together)
+        made = Run(function, name, version, config_type, batch, together, repeatable)
         _BY_CONFIG[config_type] = made
         return made
 

@@ -52,7 +52,7 @@ class StepCosts:
     repeats: int
 
 
-@run(version=1)
+@run(version=1, repeatable=False)
 def time_steps(config: StepCosts) -> Result:
     """One row for each step: its time over that of a forward and backward pass of the same samples, and (A and U) its peak memory.
 
@@ -166,7 +166,7 @@ class LayerCosts:
     repeats: int
 
 
-@run(version=1)
+@run(version=1, repeatable=False)
 def time_layers(config: LayerCosts) -> Result:
     """One row for each layer, K and product: its time over that of the layer's weight gradient for the same samples.
 

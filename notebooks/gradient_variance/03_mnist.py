@@ -201,7 +201,7 @@ show(
 
 # %% tags=["hide-input"]
 say(
-    "The mean ratio is {mean:.3f}, the formula gives {formula:.3f}; single measurements lie between {low:.2f} and {high:.2f}, {above:.0f} of {count:.0f} at 1 or more. Such a one is the scatter of "
+    "The mean ratio is {mean:.3f}, the formula gives {formula:.3f}; single measurements lie between {low:.2f} and {high:.2f}, {above:.0f} of {count:.0f} at 1 or more. One at 1 or more is the scatter of "
     "two estimated variances, and no exception to the formula.",
     mnist_numbers.half_said(main),
 )

@@ -26,6 +26,8 @@ def save_shots(html: Path, folder: Path, pages: list[str]) -> list[Path]:
         reader = Reader(browser, base)
         for name in pages:
             for variant, options in VARIANTS.items():
+                if not (html / f"{name}.html").is_file():
+                    raise SystemExit(f"there is no page {name!r} in {html}; pages are {', '.join(toc_pages())}.")
                 seen = reader.visit(f"{name}.html", **options)
                 file = folder / f"{name.replace('/', '-')}.{variant}.png"
                 height = min(seen.page.evaluate("() => document.documentElement.scrollHeight"), LONGEST)

@@ -195,11 +195,11 @@ def draw_training(table: pd.DataFrame) -> Figure:
         for name in NAMES:
             of = rows[rows.estimator == name]
             mean = of.assign(log=np.log(of.train_loss)).groupby("step")[["log", "gradients"]].mean()
-            for axis, x in ((row[0], mean.index), (row[1], mean.gradients)):
+            for axis, x in ((row[0], mean.index), (row[1], mean.gradients / 1000)):
                 axis.plot(x, np.exp(mean.log), color=COLOURS[name], marker=MARKS[name], ms=3.5, lw=1.4, label=NAMES[name])
         row[0].set(ylabel="training loss", yscale="log", title=f"{model} on {dataset}")
         _ticks(row[0].yaxis, 1, 2, 5)
     axes[-1, 0].set(xlabel="step")
-    axes[-1, 1].set(xlabel="gradients computed, refreshes included")
+    axes[-1, 1].set(xlabel="thousands of gradients computed, refreshes included")
     axes[0, 1].legend()
     return drawing

@@ -27,8 +27,9 @@ class Recheck:
     created: str  # UTC, ISO 8601
 
     def __str__(self) -> str:
-        size = "" if self.difference == 0 else f" to {self.difference:.0e}"
-        return f"{self.agree} of {self.sample} computed again with this one agree{size}"
+        found = "all agree" if self.agree == self.sample else f"{self.agree} agree"
+        size = f", largest relative difference {self.difference:.0e}" if self.difference else ""
+        return f"of {self.runs} such runs of this function {self.sample} were computed again: {found}{size}"
 
 
 def place() -> Path:

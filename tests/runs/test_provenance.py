@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from example_runs import Descent, Square, Walk, descend, square, walk
 from sgdscope.runs import collect, get, provenance
 from sgdscope.runs import store as stores
 from sgdscope.runs.card import provenance_card
+from sgdscope.runs.collect import Sources
 from sgdscope.runs.provenance import commit_of, present_commit, versions
 
 
@@ -181,3 +183,10 @@ def test_device_is_the_one_whose_memory_the_block_held(monkeypatch):
         held["bytes"] = 3 * 2**20
     assert (on_cpu.device, on_cpu.device_mib) == ("cpu", 0.0)
     assert (on_gpu.device, on_gpu.device_mib) == ("Some GPU", 3.0)
+
+
+def test_the_card_counts_runs_of_older_source_whatever_rechecks_found(store, calls, monkeypatch):
+    older = "results, of an older source"
+    found = [Sources(origins=Counter({older: 2, "store": 1})), Sources(origins=Counter({f"{older} (of 3 such runs ...: all agree)": 3}))]
+    monkeypatch.setattr("sgdscope.runs.card.collected", found)
+    assert provenance_card().facts["runs"] == f"5 from {older}; 1 from store"

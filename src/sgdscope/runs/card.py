@@ -41,7 +41,10 @@ def _value(value: str) -> str:
 
 def provenance_card() -> Card:
     """Where the numbers of this page come from, from all runs that it has collected so far."""
-    origins: Counter[str] = sum((source.origins for source in collected), Counter())
+    origins: Counter[str] = Counter()
+    for source in collected:
+        for origin, count in source.origins.items():
+            origins[origin.partition(" (")[0]] += count  # what rechecks found stands on the claims' cards
     scale = os.environ.get("SGDSCOPE_SCALE", "by hand")
     page = os.environ.get("SGDSCOPE_PAGE", "")
     parameters = json.loads(os.environ.get("SGDSCOPE_PARAMETERS", "{}"))

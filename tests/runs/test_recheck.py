@@ -81,6 +81,14 @@ def test_functions_apart_and_present_source_passed_over(store, calls, checkout):
     assert list(recheck([Square(5), Square(9)])) == []
 
 
+def test_a_recheck_leaves_no_checkpoint(store, calls, checkout):
+    commit_older(Square(1))
+    kept = stores.checkpoint(Square(1))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("where the run stood")
+    assert [found.agree for found in recheck([Square(1)])] == [1] and not kept.exists()
+
+
 def test_runs_that_measure_time_are_passed_over(store, calls, checkout):
     commit_older(Timed(1))
     commit_older(Square(1))

@@ -70,7 +70,8 @@ def compute_again(configs: Sequence[Any]) -> list[Result]:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "again.parquet"
         again = []
-        for result, _ in (_together if together else _alone)(run, list(configs)):
+        for config, (result, _) in zip(configs, (_together if together else _alone)(run, list(configs)), strict=True):
+            store.drop_checkpoints(config)
             files.write(file, result, {})
             again.append(files.read(file)[0])
     return again

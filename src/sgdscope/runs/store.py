@@ -154,9 +154,14 @@ def save(run: Run, config: Any, result: Result, provenance: Provenance) -> Store
     about = {"function": run.name, "version": run.version, "config": canonical(config), "provenance": provenance.as_dict()}
     file = local_file(run, run.key(config))
     files.write(file, result, about)
-    for left_over in checkpoint(config).parent.glob(f"{run.key(config)}.*"):
-        left_over.unlink(missing_ok=True)
+    drop_checkpoints(config)
     return _read(file, run, config, "computed")
+
+
+def drop_checkpoints(config: Any) -> None:
+    """Remove what a run kept for going on after an interruption, of whatever source: it is done."""
+    for left_over in checkpoint(config).parent.glob(f"{run_of(config).key(config)}.*"):
+        left_over.unlink(missing_ok=True)
 
 
 def set_aside(file: Path, damage: Damaged) -> None:

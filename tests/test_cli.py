@@ -170,7 +170,7 @@ def test_results_of_older_source_are_checked_again(say, pages, monkeypatch):
     assert "No committed run is of an older source" in say("results recheck toy/01_works --scale smoke")[1]
     monkeypatch.setattr("sgdscope.runs.source.fingerprint", lambda module: "of an edited library")
     status, out, _ = say("results recheck toy/01_works --scale smoke")
-    assert status == 0 and out.count("of 2 such runs of this function 2 were computed again: all agree") == 2
+    assert status == 0 and out.count("2 runs, of this function and source 2 were computed again: all agree") == 2
     assert len(json.loads((pages / "results" / "rechecks.json").read_text())) == 2
     monkeypatch.setattr("sgdscope.pages.all_pages", lambda: [find("toy/01_works")])  # the others cannot be imported
     assert say("results recheck --scale smoke")[1] == out

@@ -167,7 +167,7 @@ def _recheck(options: argparse.Namespace) -> None:
     found = None
     for found in recheck(list(configs), seconds=options.seconds):
         record([found])
-        print(f"{found.function}, source {found.old}: {found}")
+        print(f"{found.function}, source {found.old}: {found.runs} runs, {found}")
     if found is None:
         print("No committed run is of an older source.")
 

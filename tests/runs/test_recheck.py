@@ -50,7 +50,7 @@ def test_a_run_that_differs(store, calls, checkout):
     commit_older(Square(2), result=Result(pd.DataFrame({"step": [0, 1], "value": [4.0 + 1e-3, np.nan]}), {"weights": np.arange(3)}))
     (found,) = recheck([Square(1), Square(2)])
     assert (found.sample, found.agree) == (2, 1) and found.difference == pytest.approx(1e-3 / 4.001)
-    assert str(found) == "of 2 such runs of this function 2 were computed again: 1 agree, largest relative difference 2e-04"
+    assert str(found) == "of this function and source 2 were computed again: 1 agree, largest relative difference 2e-04"
 
 
 def test_the_cheapest_runs_within_the_budget_and_at_least_one(store, calls, checkout):
@@ -100,7 +100,7 @@ def test_what_was_found_is_said_where_the_runs_are_used(store, calls, checkout):
     commit_older(Square(1))
     assert collect([Square(1)]).attrs["sources"].origins == {"results, of an older source": 1}
     rechecked.record(recheck([Square(1)]))
-    told = {"results, of an older source (of 1 such runs of this function 1 were computed again: all agree)": 1}
+    told = {"results, of an older source (of this function and source 1 were computed again: all agree)": 1}
     assert collect([Square(1)]).attrs["sources"].origins == told
     assert stores.load(square, Square(1)).of_older_source
 

@@ -29,7 +29,7 @@ class Recheck:
     def __str__(self) -> str:
         found = "all agree" if self.agree == self.sample else f"{self.agree} agree"
         size = f", largest relative difference {self.difference:.0e}" if self.difference else ""
-        return f"of {self.runs} such runs of this function {self.sample} were computed again: {found}{size}"
+        return f"of this function and source {self.sample} were computed again: {found}{size}"
 
 
 def place() -> Path:

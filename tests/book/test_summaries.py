@@ -7,6 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sgdscope.experiments.gradient_variance.mnist_tables import correlations
+from sgdscope.pages import find
+from sgdscope.runs import collect
+
 ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = json.loads((ROOT / "results" / "verdicts.json").read_text(encoding="utf-8"))
 SUMMARIES = ("README.md", "book/gradient_variance.md")
@@ -59,3 +63,12 @@ def test_the_trajectories_on_mnist_end_as_the_page_says():
         assert 1e-8 < late.sgd_average.mean() < 2e-8  # authors' plot: 1.5e-8; their text: below 1e-8
         assert late.sgd_normalised.mean() > 0.95 > 0.5 > early.sgd_normalised.max()  # ratio of totals: rises towards 1
         assert late.sgd_guarded.mean() < 0.65 < 0.85 < table.sgd_guarded.max()  # the code's form: falls from its maximum
+
+
+def test_the_statistic_goes_with_the_time_up_to_a_loss_and_not_with_whole_runs(store, monkeypatch):
+    monkeypatch.setenv("SGDSCOPE_COMPUTE", "never")
+    page = find("gradient_variance/03_mnist")
+    table = collect(page.experiment().runs(**page.values("paper"))["problems"])
+    assert table.groupby(["dataset", "model", "corrupt_share"]).ngroups == 10 and table.corrupt_share.nunique() == 2
+    up_to_it, over_all = correlations(table).normalised, correlations(table, whole=True).normalised
+    assert up_to_it.min() > 0.5 and over_all.mean() < 0.2

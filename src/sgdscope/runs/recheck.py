@@ -25,8 +25,9 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Rechec
     """Compute a sample of committed runs of older source again, and compare tables and arrays number by number.
 
     The sample holds the cheapest runs of each function and old source: as many as took ``seconds`` of CPU time together when they were
-    committed, and at least one. Runs that are computed together are taken together. Nothing is stored. Two runs agree if status, columns and
-    texts are the same and no number differs by more than 1e-6 of the largest one of its column or array.
+    committed, and at least one. Runs that are computed together are taken together. Nothing is stored; runs that these ask for come from the
+    store or ``results/`` as ever. Two runs agree if status, columns and texts are the same and no number differs by more than 1e-6 of the
+    largest one of its column or array.
 
     Yields one `Recheck` for each function and old source, as it is done.
 
@@ -82,7 +83,7 @@ def _cheapest(older: list[tuple[Any, store.Stored]], seconds: float) -> list[lis
 def difference(one: Result, other: Result) -> float:
     """Largest difference of two results' numbers relative to the largest of their column or array; infinite where anything else differs.
 
-    NaN equals NaN and an infinity the same one. Results that differ in status, columns, shapes, texts or whole numbers' kind differ infinitely.
+    NaN equals NaN and an infinity the same one. Results that differ in status, columns, shapes, texts or truth values differ infinitely.
     """
     same = (one.status, one.diverged_at, list(one.table.columns), len(one.table), sorted(one.arrays)) == (
         other.status,
@@ -111,5 +112,7 @@ def _apart(first: np.ndarray, second: np.ndarray) -> float:
         gaps = np.where(equal, 0.0, np.abs(first - second))
     if not np.all(np.isfinite(gaps)):
         return np.inf
-    largest = np.max(np.abs(first), where=np.isfinite(first), initial=0.0)
-    return float(np.max(gaps, initial=0.0) / largest) if np.any(gaps) and largest > 0 else (np.inf if np.any(gaps) else 0.0)
+    gap, largest = np.max(gaps, initial=0.0), np.max(np.abs(first), where=np.isfinite(first), initial=0.0)
+    if gap == 0:
+        return 0.0
+    return float(gap / largest) if largest > 0 else np.inf

@@ -48,7 +48,7 @@ def test_exact_variances_are_those_of_all_gradients(model, memory):
     within = torch.zeros(count, dtype=torch.float64)
     for cluster in partition.unique():
         members = partition == cluster
-        within[members] = members.sum() / count**2 * (g[members] - g[members].mean(0)).square().sum(1) / d
+        within[members] = int(members.sum()) / count**2 * (g[members] - g[members].mean(0)).square().sum(1) / d
     spread = (g - g.mean(0)).square().sum(1).mean()
     assert found["gc_exact"] == pytest.approx(float(within.sum()), rel=1e-9)
     assert found["sgd_exact"] == pytest.approx(float(spread * (count - 8) / (8 * (count - 1)) / d), rel=1e-9)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
 
 import pandas as pd
 from torch import Tensor, float64, zeros
@@ -24,7 +23,6 @@ from sgdscope.experiments.gradient_variance.trajectory_runs import (
     stored_size,
 )
 from sgdscope.gradients import PerExampleGradients
-from sgdscope.gradients.factors import Factor
 from sgdscope.probes import Either, From, Probe, Recorder, record
 from sgdscope.runs import Result, checkpoint, run
 from sgdscope.stability import without_replacement_factor
@@ -53,7 +51,7 @@ class ClusterStates(Probe):
         refresh: the steps of the refreshes. Nothing is measured before the first.
         batch_size: B.
         seed: of the refreshes; at one step they are those of `EstimatorVariance` with this seed.
-        memory: bytes for the factors of the gradients; where they do not fit they are computed three times.
+        memory: bytes for the factors of the gradients of one cluster; where they do not fit they are computed three times.
     """
 
     def __init__(self, clustering: GradientClustering, *, refresh: From, batch_size: int, seed: int, memory: int) -> None:
@@ -82,25 +80,21 @@ class ClusterStates(Probe):
         }
 
     def _distances(self, snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Squared lengths (N,), ``N_k |g_i - C_k|^2 / N^2`` (N,), the mean gradient (d,), and d; on the CPU."""
-        partition = self.clustering.partition
-        order, sizes = partition.argsort(), partition.bincount()  # the examples of a cluster one after the other
-        x, y = (values[order.to(values.device)] for values in (snapshot.x, snapshot.y))
-        gradients = PerExampleGradients.of(snapshot.model, snapshot.loss, x, y, memory=self.memory, form="factored")
-        count, d = gradients.shape
-        centres = zeros(len(sizes), d, dtype=gradients.dtype, device=gradients.device)
-        for cluster, _, columns, factor in _parts(gradients, sizes):
-            centres[cluster, columns] += factor.rmatvec(centres.new_full((factor.num_examples,), 1 / int(sizes[cluster])))
-        products = centres.new_zeros(count)
-        for cluster, place, columns, factor in _parts(gradients, sizes):
-            products[place] += factor.matvec(centres[cluster, columns])
-        own, products, centres = gradients.squared_norms().double().cpu(), products.double().cpu(), centres.double().cpu()
-        order, sizes = order.cpu(), sizes.cpu()
-        cluster = partition.cpu()[order]
-        distances = (own - 2 * products + centres.square().sum(1)[cluster]).clamp(min=0)
-        squares, within = zeros(2, count, dtype=float64)
-        squares[order], within[order] = own, sizes[cluster] / count**2 * distances
-        return squares, within, sizes.double() @ centres / count, d
+        """Squared lengths (N,), ``N_k |g_i - C_k|^2 / N^2`` (N,), the mean gradient (d,), and d; on the CPU, cluster by cluster."""
+        partition = self.clustering.partition.cpu()
+        squares, within = zeros(2, len(partition), dtype=float64)
+        total = 0.0
+        for cluster in partition.unique():
+            members = (partition == cluster).nonzero().squeeze(1)
+            x, y = (values[members.to(values.device)] for values in (snapshot.x, snapshot.y))
+            gradients = PerExampleGradients.of(snapshot.model, snapshot.loss, x, y, memory=self.memory, form="factored")
+            centre, own = gradients.mean(), gradients.squared_norms().double().cpu()
+            products = (gradients @ centre).double().cpu()
+            centre, share = centre.double().cpu(), len(members) / len(partition)
+            squares[members] = own
+            within[members] = share / len(partition) * (own - 2 * products + centre.square().sum()).clamp(min=0)
+            total += share * centre
+        return squares, within, total, len(centre)
 
     def state(self) -> dict[str, object]:
         """The clusters, and when they were made."""
@@ -110,16 +104,6 @@ class ClusterStates(Probe):
         """Take up a `state`."""
         self._refreshed = state["refreshed"]
         self.clustering.restore(state["clustering"])
-
-
-def _parts(gradients: PerExampleGradients, sizes: Tensor) -> Iterator[tuple[int, slice, slice, Factor]]:
-    """Cluster, place among the examples, columns, and factor of each part of one cluster and one parameter; examples are in order of clusters."""
-    ends = sizes.cumsum(0).tolist()
-    for place, factors in gradients.factors():
-        for cluster, (first, last) in enumerate(pairwise([0, *ends])):
-            start, stop = max(first, place.start), min(last, place.stop)
-            for name, factor in factors.items() if start < stop else ():
-                yield cluster, slice(start, stop), gradients.columns(name), factor.part(slice(start - place.start, stop - place.start))
 
 
 @run(version=1)

@@ -16,10 +16,10 @@ from sgdscope.runs.provenance import Provenance
 FIRST = Square(1)
 
 
-def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None):
+def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None, resumed=False):
     """A stored run with a provenance of our choice."""
-    result = result or square(config)
-    stores.save(square, config, result, Provenance(fingerprint=square.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak))
+    provenance = Provenance(fingerprint=square.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak, resumed=resumed)
+    stores.save(square, config, result or square(config), provenance)
 
 
 # Plan
@@ -44,6 +44,13 @@ def test_from_runs_at_other_seeds(store, calls, checkout):
     (row,) = plan([Square(i) for i in (1, 2, 3, 4)])
     assert (row.present, row.expected, row.seconds, row.peak_mib) == (2, 4, 6.0, 300)  # two more at a mean of 3 s
     assert row.basis == "runs at other seeds"
+
+
+def test_interrupted_runs_count_only_where_there_are_no_others(store, calls, checkout):
+    put(Square(1), seconds=2.0, resumed=True)
+    assert plan([FIRST, Square(3)])[0].seconds == 2.0
+    put(Square(2), seconds=6.0)
+    assert plan([FIRST, Square(3)])[0].seconds == 6.0
 
 
 def test_rough_from_other_settings(store, calls, checkout):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from example_runs import Descent, Square, Walk, descend, square, walk
 
-from sgdscope.runs import collect, get, provenance
+from sgdscope.runs import checkpoint, collect, get, provenance
 from sgdscope.runs import store as stores
 from sgdscope.runs.card import provenance_card
 from sgdscope.runs.collect import Sources
@@ -137,6 +137,17 @@ def test_the_card(store, calls, executed, monkeypatch):
     assert facts["again"] == "sgdscope execute break_even/01_model --scale quick"
     assert facts["at paper scale"] == "sgdscope execute break_even/01_model --scale paper"
     assert facts["with other values"] == "sgdscope execute break_even/01_model -p learning_rates '[0.1, 0.5]'"
+
+
+def test_a_run_that_went_on_says_so(store, calls, executed):
+    kept = checkpoint(Square(1))
+    kept.parent.mkdir(parents=True)
+    kept.write_text("what a killed process left")
+    sources = collect([Square(1), Square(2)]).attrs["sources"]
+    assert sources.resumed == 1
+    found = [stores.load(square, config).provenance.resumed for config in (Square(1), Square(2))]
+    assert found == [True, False]
+    assert provenance_card().facts["run time"].endswith("one thread; 1 of them went on after an interruption, and count from there")
 
 
 def test_the_card_escapes(store, executed):

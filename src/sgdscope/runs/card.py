@@ -50,12 +50,14 @@ def provenance_card() -> Card:
     parameters = json.loads(os.environ.get("SGDSCOPE_PARAMETERS", "{}"))
     missing = sum(source.missing for source in collected)
     runs = "; ".join(f"{count} from {origin}" if origin != "computed" else f"{count} computed now" for origin, count in origins.items())
+    resumed = sum(source.resumed for source in collected)
     facts = {
         "page": page,
         "scale": scale,
         "parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
         "runs": (runs or "none") + (f"; {missing} missing" if missing else ""),
-        "run time": f"{sum(source.seconds for source in collected):.1f} s in all when they were computed, one thread",
+        "run time": f"{sum(source.seconds for source in collected):.1f} s in all when they were computed, one thread"
+        + (f"; {resumed} of them went on after an interruption, and count from there" if resumed else ""),
         "device": ", ".join(sorted({device for source in collected for device in source.devices})),
         "source of the runs": ", ".join(sorted({commit for source in collected for commit in source.commits})),
         "source of the page": present_commit(),

@@ -34,6 +34,7 @@ class Sources:
     diverged: int = 0
     origins: Counter[str] = field(default_factory=Counter)  # computed, store, results, "results, of an older source (...)"
     seconds: float = 0.0  # wall time that all of them took when they were computed
+    resumed: int = 0  # of them, those interrupted meanwhile: seconds has only what they took afterwards
     commits: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
@@ -97,6 +98,7 @@ def _sources(configs: list[Any], stored: list[Stored | None]) -> Sources:
         diverged=sum(found.result.status == "diverged" for found in there),
         origins=Counter(found.origin for found in there),
         seconds=sum(found.provenance.seconds for found in there),
+        resumed=sum(found.provenance.resumed for found in there),
         commits=tuple(sorted({found.provenance.commit for found in there if found.provenance.commit})),
         devices=tuple(sorted({found.provenance.device for found in there})),
         functions=tuple(sorted({run_of(config).name for config in configs})),

@@ -96,8 +96,10 @@ def _locked(run: Run, configs: dict[str, Any]) -> Iterator[tuple[str, Stored]]:
 def _alone(run: Run, configs: list[Any]) -> Iterator[tuple[Any, Measured]]:
     """Results one by one."""
     for config in configs:
+        resumed = store.checkpoint(config).exists()
         with measured() as use:
             result = run.function(config)
+        use.resumed = resumed
         yield result, use
 
 

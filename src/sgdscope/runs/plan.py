@@ -30,7 +30,7 @@ def plan(configs: Sequence[Any]) -> list[Planned]:
     """Rows for each run function: how many of its configurations are present, and what the missing ones will cost.
 
     A missing run is expected to take what stored runs that differ from it in the seed alone took; where there are none, the mean
-    over all stored runs of its function, called rough.
+    over all stored runs of its function, called rough. The times of interrupted runs are incomplete and count only where there are no others.
     """
     by_function: dict[str, list[Any]] = defaultdict(list)
     for config in configs:
@@ -63,14 +63,14 @@ def plan(configs: Sequence[Any]) -> list[Planned]:
 
 
 def _known(function: str) -> list[dict[str, Any]]:
-    """What is said about all stored and committed runs of a function, whatever their source."""
+    """What is said about stored and committed runs of a function, whatever their source; of interrupted ones only where there are no others."""
     found = []
     for file in store.all_files(function):
         try:
             found.append(files.read_about(file))
         except Damaged:  # set aside when it is asked for; no basis for an estimate
             continue
-    return found
+    return [about for about in found if not about["provenance"].get("resumed")] or found
 
 
 def _without_seed(config: dict[str, Any]) -> dict[str, Any]:

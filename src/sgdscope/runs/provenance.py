@@ -33,6 +33,7 @@ class Provenance:
     seconds: float = 0.0  # wall time of the run (of a batch: its share)
     cpu_seconds: float = 0.0  # CPU time of the run (of a batch: its share)
     peak_mib: float = 0.0  # peak resident memory of the process while it ran
+    resumed: bool = False  # went on from a checkpoint: times and memory are those since then
     batch: int = 1  # runs computed together
     device: str = "cpu"  # what the run used: the CUDA device if it held any of its memory
     device_mib: float = 0.0  # peak memory that it held there
@@ -79,6 +80,7 @@ class Measured:
 
     seconds = cpu_seconds = peak_mib = device_mib = 0.0
     device = "cpu"
+    resumed = False
 
 
 @contextmanager
@@ -110,6 +112,7 @@ def describe(use: Measured, *, fingerprint: str, commit: str, batch: int = 1) ->
         seconds=use.seconds,
         cpu_seconds=use.cpu_seconds,
         peak_mib=use.peak_mib,
+        resumed=use.resumed,
         batch=batch,
         device=use.device,
         device_mib=use.device_mib,

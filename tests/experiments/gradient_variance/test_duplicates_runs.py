@@ -106,7 +106,7 @@ def test_four_trajectories_a_seed():
     seeds = parameters("06_duplicates", "paper")["image_seeds"]
     kinds = [(True, "none"), (True, "crop_flip"), (False, "none"), (False, "crop_flip")]
     assert [(c.seed, c.duplicate_copies > 0, c.augment) for c in made["images"]] == [(seed, *kind) for seed in seeds for kind in kinds]
-    assert [(c.seed, c.inspected, c.duplicate_copies) for c in made["clusters"]] == [(seed, (1500,), 1000) for seed in seeds]
+    assert [(c.seed, c.inspected, c.duplicate_copies) for c in made["clusters"]] == [(seed, (100, 500, 1000, 1500), 1000) for seed in seeds]
     assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 5 * len(seeds)
 
 
@@ -118,7 +118,7 @@ def test_four_trajectories_a_seed():
         ({"overparametrisations": [1.0, 1.0]}, r"overparametrisations must be distinct positive numbers"),
         ({"seeds": [-1]}, r"seeds must be distinct and not negative"),
         ({"copies": 0}, r"there must be copies, of fewer images than there are clusters; 10 images, 0 copies and 128 clusters came"),
-        ({"inspected": [1501]}, r"inspected must be steps up to num_steps, 1500; got \[1501\]"),
+        ({"update_start": 1501}, r"update_start must be a step up to num_steps, 1500; got 1501"),
     ],
 )
 def test_refusals_of_the_page(changes, message):

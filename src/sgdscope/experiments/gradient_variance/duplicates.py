@@ -9,6 +9,7 @@ from sgdscope.errors import InvalidInput
 from sgdscope.experiments.gradient_variance.duplicates_runs import clustered_of
 from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
+from sgdscope.probes import From
 
 LOSS_EXAMPLES = 2000  # of the training set, for loss and accuracy
 
@@ -43,14 +44,13 @@ def runs(
     log_every: int,
     repeats: int,
     gc_steps: int,
-    inspected: Sequence[int],
     image_seeds: Sequence[int],
 ) -> dict[str, list[Any]]:
     """All runs of the page, by the name under which its cells collect them.
 
     ``features`` holds the random-features models; those without copies are runs of the page on over-parametrisation where its settings are the
     same. ``images`` holds four trajectories a seed, with and without copies, with and without augmentation; ``clusters`` looks into the clusters of
-    that with exact copies.
+    that with exact copies, at each update.
 
     Args:
         hidden: h_s, width of the random-features student.
@@ -81,7 +81,6 @@ def runs(
         log_every: steps between two measurements.
         repeats: R.
         gc_steps: iterations of GC at an update.
-        inspected: steps at which clusters are looked into.
         image_seeds: of weights, batches, measurements and copied images.
 
     Raises:
@@ -91,7 +90,6 @@ def runs(
         "overparametrisations": overparametrisations,
         "input_dims": input_dims,
         "teacher_widths": teacher_widths,
-        "inspected": inspected,
     }
     for name, values in lists.items():
         if not values or len(set(values)) < len(values) or min(values) <= 0:
@@ -105,8 +103,10 @@ def runs(
         raise InvalidInput(
             f"there must be copies, of fewer images than there are clusters; {originals} images, {copies} copies and {batch_size} clusters came."
         )
-    if max(inspected) > num_steps:
-        raise InvalidInput(f"inspected must be steps up to num_steps, {num_steps}; got {list(inspected)}.")
+    due = From(update_start, update_every)
+    updates = tuple(step for step in range(num_steps + 1) if due(step))
+    if not updates:
+        raise InvalidInput(f"update_start must be a step up to num_steps, {num_steps}; got {update_start}.")
     base = {
         "dataset": dataset, "model": model, "num_examples": num_examples or None,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size, "num_steps": num_steps,
@@ -128,7 +128,7 @@ def runs(
             Trajectory(seed, **base, augment=augment, **duplicated)
             for seed in image_seeds for duplicated in (added, {}) for augment in ("none", "crop_flip")
         ],
-        "clusters": [clustered_of(Trajectory(seed, **base, **added), tuple(sorted(inspected))) for seed in image_seeds],
+        "clusters": [clustered_of(Trajectory(seed, **base, **added), updates) for seed in image_seeds],
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from sgdscope.experiments.gradient_variance.duplicates_tables import (
     gaps,
     num_examples,
     prices,
+    ratio_curves,
 )
 
 Numbers = dict[str, float] | None
@@ -83,13 +84,18 @@ def level_numbers(features: pd.DataFrame) -> Numbers:
 
 
 def image_numbers(images: pd.DataFrame) -> Numbers:
-    """GC over SG-B by case, geometric means over log points and seeds, and over SG-2B with copies."""
+    """GC over SG-B by case, geometric means over log points and seeds, and at the last update over seeds; over SG-2B with copies."""
     if incomplete(images):
         return None
     single, double = case_means(images).mean(), case_means(images, "sgd2").mean()
+    curves = ratio_curves(images)
+    end = curves[curves.step == curves.step.max()]
+    last = np.log(end.ratio).groupby([end.copied, end.augment]).mean()
     names = {(False, "none"): "plain", (True, "none"): "copied", (False, "crop_flip"): "augmented", (True, "crop_flip"): "both"}
     numbers = {name: float(np.exp(single.get(key, np.nan))) for key, name in names.items()}
+    numbers |= {f"{name}_last": float(np.exp(last.get(key, np.nan))) for key, name in names.items()}
     return numbers | {
+        "last_step": curves.step.max(),
         "by_copies": numbers["copied"] / numbers["plain"],
         "by_augmented_copies": numbers["both"] / numbers["augmented"],
         "both_double": float(np.exp(double.get((True, "crop_flip"), np.nan))),
@@ -99,7 +105,7 @@ def image_numbers(images: pd.DataFrame) -> Numbers:
 
 
 def cluster_numbers(clusters: pd.DataFrame) -> Numbers:
-    """What is in the clusters with exact copies, means over seeds and inspected steps."""
+    """What is in the clusters with exact copies, means over seeds and updates; ``_first`` and ``_last``: at the first and the last update."""
     if incomplete(clusters):
         return None
     by = dict(list(clusters.groupby("order")))

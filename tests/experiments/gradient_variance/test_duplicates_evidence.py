@@ -98,9 +98,12 @@ def test_gap_table_and_the_authors_numbers():
     assert found.loc[(0.5, 1.0), "low"] < found.loc[(0.5, 1.0), "sgb_over_gc"] < found.loc[(0.5, 1.0), "high"]
     assert found.loc[(0.9, 2.0), "authors"] == pytest.approx(1.3e-5 / 1.3e-6)
     assert all(len(values) == len(tables.RATIOS) for both in tables.AUTHORS.values() for values in both)
-    beside = tables.beside_authors(made.features()).set_index(["share", TAU])
+    beside = tables.beside_authors(made.features(), made.code()).set_index(["share", TAU])
     assert beside.loc[(0.0, 1.0), "SG-B"] == pytest.approx(1.1e-3 * 1.01) and beside.loc[(0.0, 1.0), "SG-B, authors"] == 1.2e-3
-    shown = tables.reference_table(made.features())
+    assert np.isnan(beside.loc[(0.0, 1.0), "SG-B, code"]) and beside.loc[(0.5, 1.0), "SG-B, code"] == pytest.approx(4.6e-4)
+    shown = tables.reference_table(made.features(), made.code()).sort_index()
+    assert shown.xs(("0% copies", "SG-B")).index.tolist() == ["authors", "here"]
+    assert shown.xs(("50% copies", "SG-B"))["1"].tolist() == ["460", "610", "460"]
     assert shown.loc[("0% copies", "SG-B", "authors"), "1"] == "1,200" and shown.loc[("90% copies", "GC", "authors"), "10"] == ""
 
 
@@ -115,7 +118,7 @@ def test_prices():
 
 
 SENTENCES = {
-    numbers.gap_numbers: ("features",), numbers.plain_numbers: ("features",), numbers.level_numbers: ("features",),
+    numbers.gap_numbers: ("features",), numbers.plain_numbers: ("features",), numbers.level_numbers: ("features", "code"),
     numbers.image_numbers: ("images",), numbers.cluster_numbers: ("clusters",), numbers.price_numbers: ("features", "images"),
 }  # fmt: skip
 DRAWINGS = {
@@ -147,6 +150,8 @@ def test_some_of_their_numbers():
     assert (found["left"], found["of_copies"], found["holding"], found["holding_shuffled"]) == pytest.approx((10, 10, 2, 3))
     assert numbers.image_numbers(made.images())["percent"] == pytest.approx(100 * 2 / 3)
     assert numbers.gap_numbers(made.features())["left_out"] == 1
+    found = numbers.level_numbers(made.features(), made.code())
+    assert (found["code_low"], found["code_high"]) == pytest.approx((1, 1)) and found["copies_high"] > 10
 
 
 @pytest.mark.parametrize(("function", "names"), DRAWINGS.items(), **by_name)
@@ -162,8 +167,12 @@ def test_drawn_in_house_style(function, names):
 
 
 def test_tables_of_missing_runs_are_empty_or_themselves():
-    for name, table in (("features", tables.gap_table), ("features", tables.beside_authors), ("features", tables.reference_table)):
-        assert table(*tables_for([name], missing=1)).empty
+    for names, table in (
+        (["features"], tables.gap_table),
+        (both := ["features", "code"], tables.beside_authors),
+        (both, tables.reference_table),
+    ):
+        assert table(*tables_for(names, missing=1)).empty
     assert tables.ratio_curves(*tables_for(["images"], missing=1)).empty and tables.curve_table(*tables_for(["images"], missing=1)).empty
     assert tables.prices(*tables_for(["features", "images"], missing=1)).empty
     assert evidence.features(*tables_for(["features"], missing=1)).not_run == "1 of 5 runs are missing"

@@ -107,7 +107,7 @@ def test_four_trajectories_a_seed():
     kinds = [(True, "none"), (True, "crop_flip"), (False, "none"), (False, "crop_flip")]
     assert [(c.seed, c.duplicate_copies > 0, c.augment) for c in made["images"]] == [(seed, *kind) for seed in seeds for kind in kinds]
     assert [(c.seed, c.inspected, c.duplicate_copies) for c in made["clusters"]] == [(seed, (100, 500, 1000, 1500), 1000) for seed in seeds]
-    assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 5 * len(seeds)
+    assert len(duplicates.configurations(**parameters("06_duplicates", "paper"), model_hidden=[100])) == 432 + 81 + 5 * len(seeds)
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,9 @@ def runs(
     """All runs of the page, by the name under which its cells collect them.
 
     ``features`` holds the random-features models; those without copies are runs of the page on over-parametrisation where its settings are the
-    same. ``images`` holds four trajectories a seed, with and without copies, with and without augmentation; ``clusters`` looks into the clusters of
-    that with exact copies, at each update.
+    same. ``code`` holds students with copies in the set-up of the authors' code, with SG-B's exact variance only. ``images`` holds four
+    trajectories a seed, with and without copies, with and without augmentation; ``clusters`` looks into the clusters of that with exact copies,
+    at each update.
 
     Args:
         hidden: h_s, width of the random-features student.
@@ -116,13 +117,19 @@ def runs(
     if model == "mlp":
         base["hidden"] = tuple(model_hidden)
     added = {"duplicate_originals": originals, "duplicate_copies": copies}
+    size = {"hidden": hidden, "batch_size": features_batch_size, "num_steps": features_steps, "log_every": features_log_every}
     return {
         "features": [
             RandomFeatures(
-                ratio, width, teacher, features_rate, seed, share=share, hidden=hidden, batch_size=features_batch_size,
-                num_steps=features_steps, log_every=features_log_every, repeats=features_repeats, refresh_every=refresh_every,
+                ratio, width, teacher, features_rate, seed, share=share, **size, repeats=features_repeats, refresh_every=refresh_every
             )
             for ratio in overparametrisations for share in shares for seed in seeds for width in input_dims for teacher in teacher_widths
+        ],
+        "code": [
+            RandomFeatures(
+                ratio, min(input_dims), min(teacher_widths), features_rate, seed, share=share, definition="authors_code", **size, repeats=0
+            )
+            for ratio in overparametrisations for share in shares if share for seed in seeds
         ],
         "images": [
             Trajectory(seed, **base, augment=augment, **duplicated)

@@ -29,7 +29,7 @@ def gap_numbers(features: pd.DataFrame) -> Numbers:
     found, made = gaps(features), gap_table(features)
     shares = sorted(found.share.unique())
     gain = {share: float(np.exp(by_seed(found, share).mean())) for share in shares}
-    high = made[made.share == shares[-1]].set_index(TAU).sgb_over_gc
+    high, low = (made[made.share == share].set_index(TAU).sgb_over_gc for share in (shares[-1], shares[1]))
     theirs = np.log(made.sgb_over_gc / made.authors).dropna()
     numbers = {
         "students": found.groupby([*found.columns.drop(["single", "double"])]).ngroups,
@@ -42,6 +42,9 @@ def gap_numbers(features: pd.DataFrame) -> Numbers:
         "high_last": high.iloc[-1],
         "high_tau_first": high.index[0],
         "high_tau_last": high.index[-1],
+        "low_first": low.iloc[0],
+        "low_last": low.iloc[-1],
+        "low_tau_last": low.index[-1],
         "off": float(np.exp(theirs.mean())) if len(theirs) else np.nan,
         "off_worst": float(np.exp(theirs.abs().max())) if len(theirs) else np.nan,
         "compared": len(theirs),
@@ -72,15 +75,16 @@ def plain_numbers(features: pd.DataFrame) -> Numbers:
     }
 
 
-def level_numbers(features: pd.DataFrame) -> Numbers:
-    """Our variances over the authors': geometric mean and worst."""
-    if incomplete(features):
+def level_numbers(features: pd.DataFrame, code: pd.DataFrame) -> Numbers:
+    """SG-B's variance over the authors': smallest and largest ratio without copies, with copies, and with copies in the set-up of their code."""
+    if incomplete(features) or incomplete(code):
         return None
-    made = beside_authors(features)
-    if made.empty:
-        return {"off": np.nan, "worst": np.nan, "num_steps": features.num_steps.iloc[0]}
-    logs = pd.concat([np.log(made[name] / made[f"{name}, authors"]) for name in ("SG-B", "GC")]).dropna()
-    return {"off": np.exp(logs.mean()), "worst": np.exp(logs.abs().max()), "num_steps": features.num_steps.iloc[0]}
+    made = beside_authors(features, code)
+    numbers = {"num_steps": features.num_steps.iloc[0]}
+    for name, column, copied in (("none", "SG-B", False), ("copies", "SG-B", True), ("code", "SG-B, code", True)):
+        ratios = made[(made.share > 0) == copied][column] / made["SG-B, authors"] if len(made) else pd.Series(np.nan, index=[0])
+        numbers |= {f"{name}_low": ratios.min(), f"{name}_high": ratios.max()}
+    return numbers
 
 
 def image_numbers(images: pd.DataFrame) -> Numbers:
@@ -111,7 +115,10 @@ def cluster_numbers(clusters: pd.DataFrame) -> Numbers:
     by = dict(list(clusters.groupby("order")))
     one, other = by["appended"], by["shuffled"]
     geometric = lambda ratio: float(np.exp(np.log(ratio).mean()))  # noqa: E731
-    return {
+    ends = {"first": one[one.step == one.step.min()], "last": one[one.step == one.step.max()]}
+    numbers = {f"together_{name}": 100 * at.together.mean() for name, at in ends.items()}
+    numbers |= {f"left_{name}": 100 * geometric(at.gc_exact / at.sgd_exact) for name, at in ends.items()}
+    return numbers | {
         "K": clusters.batch_size.iloc[0],
         "used": one.clusters.mean(),
         "originals": clusters.duplicate_originals.iloc[0],
@@ -154,5 +161,5 @@ def price_numbers(features: pd.DataFrame, images: pd.DataFrame) -> Numbers:
         "every": first.update_every,
         "K": first.batch_size,
         "least_every": passes * size / (first.batch_size * (gain - 1)),
-        "paper_price": 4 * 150_000 / (20_000 * 128),
+        "paper_price": 2 * 3 * 150_000 / (20_000 * 128),  # two passes for each of three assignments, authors' code
     }

@@ -45,6 +45,7 @@
 #
 # over the measurements from one update to the next (`fluctuation` in `sgdscope.experiments.gradient_variance.cifar_tables`). It is 0 for a
 # constant share. SG-2B's share *is* constant, so what SG-2B shows is the noise of the measurement, and claims about GC are judged after subtracting it.
+# A share that only grows as the clusters age has a positive $F$ as well. Whether it comes back down before the next update, as the paper says, is asked once, in the card on Fig. 3b.
 #
 # ## Parameters
 #
@@ -123,8 +124,8 @@ runs = cifar.runs(
 #
 # Each estimator draws from random numbers of its own, so that measuring one changes neither the training nor the others
 # ({py:class}`~sgdscope.probes.EstimatorVariance`). {numref}`fig-cifar-estimators` shows the variances, and below them SG-B's normalised variance in
-# two forms: the ratio of the totals of variance and second moment, which is what the paper writes and which cannot exceed 1 by more than the noise of its
-# estimate, and the form of the authors' code, which can.
+# two forms: the ratio of the totals of variance and second moment, our reading of what the paper writes for one coordinate, which cannot exceed 1 by more than the
+# noise of its estimate, and the form of the authors' code, which can.
 
 # %%
 plain = collect(runs["plain"])
@@ -148,8 +149,8 @@ say(
 )
 
 # %% [markdown]
-# Factors below 1 say the opposite of the paper, as for {doc}`the perceptron on MNIST <03_mnist>`. The perceptron of the default settings gave such factors at all
-# rates that we tried. The claim is about a residual network on CIFAR-10; what that does stands in the card's column for the paper scale.
+# Factors below 1 are the opposite of what the paper finds on CIFAR-10; on {doc}`MNIST <03_mnist>`, with a perceptron, the paper too finds a fall. The perceptron of the default settings gave
+# such factors at all rates that we tried. The claim is about a residual network on CIFAR-10; what that does stands in the card's column for the paper scale.
 
 # %%
 judge("gv-fig-3b", cifar_evidence.four_estimators(plain))
@@ -184,7 +185,7 @@ judge("gv-fig-6", cifar_evidence.noisy_labels(plain, smoothed, corrupted))
 
 # %% [markdown]
 # *An erratum.* The authors' published code, as it stands, cannot draw this figure. Its grid redraws 20% of the labels, not 10%, and it reads a label smoothing that no
-# part of the training uses: its smoothed curve must be that of an unchanged run, made different by other random numbers. {numref}`fig-cifar-variants` puts
+# part of the training uses: its smoothed curve must be that of an unchanged run, different by chance alone. {numref}`fig-cifar-variants` puts
 # all of these side by side: an unchanged re-run with other mini-batches, smoothing that works, and both shares of redrawn labels. Two parts of the rule ask
 # more than the reading of the code can tell: whether working smoothing, and 20% in place of 10%, change SG-B's curve by more than a re-run does.
 
@@ -329,7 +330,10 @@ cifar_numbers.fluctuation_table(plain, smoothed, corrupted).round(4)
 # * **Schedule.** The rate falls after half and three quarters of the steps, and clusters and snapshots are updated each quarter, as in the paper, but the steps are 600, and 6,000 at
 #   paper scale, where the paper has 80,000: ResNet-8 sees CIFAR-10 fifteen times instead of two hundred. Estimates are 30 and 20 a measurement, not 50.
 # * **Repetition.** The paper shows single runs, smoothed; here are three seeds, unsmoothed.
-# * **The first measurement** comes at step 100 or the first log point, as in the authors' code. Gradients are of the unregularised loss, in eval mode.
+# * **The first measurement** comes at step 100 or the first log point, as in the authors' code. Gradients are of the unregularised loss, in eval mode; the authors measure in training mode,
+#   which matters for networks with batch normalisation only (ResNet-18 and ResNet-32 here).
+# * **ImageNet** is trained on 20,000 images in memory, if it is at hand: 512 epochs of these in 80,000 steps, where the paper's 1.3 million are seen eight times. **Its stand-in at paper scale** is ResNet-8
+#   without batch normalisation on CIFAR-100, as a ResNet-18 takes too long on a CPU core.
 # * **Smoothing** is 0.1, and redrawn labels are of random images; the authors' code takes the first ones.
 # * **Clusters** have centres of rank one, updated by the mean rule with running counts and without biases, as in the authors' code; with augmentation the
 #   clusters are of one augmented copy, and estimates draw new ones.

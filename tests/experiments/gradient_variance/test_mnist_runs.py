@@ -92,7 +92,7 @@ def test_gradients_computed():
     of = lambda name, step: gradients_computed(replace(SMALL, estimator=name), step, 60)  # noqa: E731
     assert [of("sgd", step) for step in (0, 4)] == [0, 24] and of("sgd2", 4) == 48
     assert [of("svrg", step) for step in (0, 1, 5, 6, 12)] == [0, 72, 120, 192, 324]
-    assert of("gc", 12) == 12 * 6 + 3 * 2 * 60
+    assert [of("gc", step) for step in (0, 5, 12)] == [0, 5 * 6 + 2 * 60, 12 * 6 + (2 + 3 + 3) * 60]
 
 
 def test_refreshes_happen_when_they_are_counted(monkeypatch):

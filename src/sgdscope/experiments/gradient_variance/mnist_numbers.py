@@ -148,8 +148,8 @@ def said(table: pd.DataFrame) -> dict[str, float] | None:
         "first": float(means.sgd.iloc[0]), "largest": float(means.sgd.max()),
         "last": float(part_of(means.sgd, 0.9, 1).mean()), "gc": float(np.exp(gap.mean())),
         "svrg": float((part_of(means.svrg.dropna(), 0.8, 1) / part_of(means.sgd, 0.8, 1)).mean()),
-        "totals_first": float(guard.totals.iloc[0]), "totals_last": float(part_of(guard.totals, 0.9, 1).mean()),
-        "guarded_first": float(guard.guarded.iloc[0]),
+        "totals_first": float(part_of(guard.totals, 0, 0.1).mean()), "totals_last": float(part_of(guard.totals, 0.9, 1).mean()),
+        "guarded_first": float(part_of(guard.guarded, 0, 0.1).mean()),
         "guarded_last": float(part_of(guard.guarded, 0.9, 1).mean()),
         "growth_first": float(growth.iloc[0]), "growth_last": float(growth.iloc[-1]), "growth_largest": float(growth.max()),
     }  # fmt: skip
@@ -175,7 +175,13 @@ def problems_said(table: pd.DataFrame) -> dict[str, float] | None:
     }
     whole = correlations(table, whole=True)
     found |= {f"{name}_whole": float(whole[name].mean()) for name in ("variance", "normalised", "authors_form")}
-    return found | {"problems": problem_table(table).problem.nunique(), "unreached": int((~problem_table(table).reached).sum())}
+    each = problem_table(table)
+    found |= {"problems": each.problem.nunique(), "unreached": int((~each.reached).sum())}
+    return found | {
+        "runs": len(each),
+        "once": int((each.measurements == 1).sum()),
+        "first": int(table[table.sgd_average.notna()].step.min()),
+    }
 
 
 def fresh_said(main: pd.DataFrame, constructed: pd.DataFrame) -> dict[str, float] | None:

@@ -149,10 +149,10 @@ def comparable(main: pd.DataFrame, authors: pd.DataFrame) -> pd.DataFrame:
 
 
 def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """One row a problem and seed: columns problem, seed, steps, reached, variance, normalised, authors_form, the three over whole runs as ``_all``.
+    """One row a problem and seed: columns problem, seed, steps, reached, measurements, variance, normalised, authors_form, the three over whole runs as ``_all``.
 
     ``steps`` is the first measured step with a loss of ``share`` of the first one or less; the last step where there is none. The statistics are
-    means over the measurements until then (the first measurement at least).
+    means over the ``measurements`` until then (the first one at least).
     """
     statistics = {"variance": "sgd_average", "normalised": "sgd_normalised", "authors_form": "sgd_guarded"}
     rows = []
@@ -163,7 +163,13 @@ def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
         measured = run[run.sgd_average.notna()]
         until = measured[measured.step <= max(steps, measured.step.iloc[0])]
         wrong = f", {100 * corrupted:g}% labels redrawn" if corrupted else ""
-        row = {"problem": f"{model} on {dataset}, {rate:g}{wrong}", "seed": seed, "steps": steps, "reached": len(below) > 0}
+        row = {
+            "problem": f"{model} on {dataset}, {rate:g}{wrong}",
+            "seed": seed,
+            "steps": steps,
+            "reached": len(below) > 0,
+            "measurements": len(until),
+        }
         row |= {name: until[column].mean() for name, column in statistics.items()}
         rows.append(row | {f"{name}_all": measured[column].mean() for name, column in statistics.items()})
     return pd.DataFrame(rows)

@@ -37,12 +37,12 @@ class Training:
 def gradients_computed(config: Training, step: int, num_examples: int) -> int:
     """Gradients of single examples computed up to a step, those of refreshes included.
 
-    A step takes B (SG-B, GC) or 2 B (SG-2B; SVRG, at two points); a refresh of SVRG takes N, one of GC N for each of its iterations (where factors
-    are kept the iterations share one pass; this counts as the paper does).
+    A step takes B (SG-B, GC) or 2 B (SG-2B; SVRG, at two points). A refresh of SVRG takes N, one of GC N for each of its iterations and, from the
+    second refresh on, N more for the centres of the old clusters.
     """
     refreshes = 0 if step == 0 else (step - 1) // config.update_every + 1  # one before step 1, U + 1, ...
-    each = {"svrg": num_examples, "gc": num_examples * config.gc_steps}.get(config.estimator, 0)
-    return step * config.batch_size * (2 if config.estimator in ("sgd2", "svrg") else 1) + refreshes * each
+    passes = {"svrg": refreshes, "gc": refreshes * config.gc_steps + max(refreshes - 1, 0)}.get(config.estimator, 0)
+    return step * config.batch_size * (2 if config.estimator in ("sgd2", "svrg") else 1) + passes * num_examples
 
 
 def refreshing(snapshots: Iterator[Snapshot], config: Training, chosen: Sampled) -> Iterator[Snapshot]:

@@ -149,10 +149,10 @@ def comparable(main: pd.DataFrame, authors: pd.DataFrame) -> pd.DataFrame:
 
 
 def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """One row a problem and seed: columns problem, seed, steps, reached, measurements, variance, normalised, authors_form, the three over whole runs as ``_all``.
+    """One row a problem and seed: columns problem, seed, steps, reached, measurements, and the means variance, normalised, authors_form.
 
     ``steps`` is the first measured step with a loss of ``share`` of the first one or less; the last step where there is none. The statistics are
-    means over the ``measurements`` until then (the first one at least).
+    means over the ``measurements`` until then (the first one at least), and over whole runs as ``variance_all``, ...
     """
     statistics = {"variance": "sgd_average", "normalised": "sgd_normalised", "authors_form": "sgd_guarded"}
     rows = []
@@ -170,6 +170,7 @@ def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
             "reached": len(below) > 0,
             "measurements": len(until),
         }
+        row["measurements"] = len(until)
         row |= {name: until[column].mean() for name, column in statistics.items()}
         rows.append(row | {f"{name}_all": measured[column].mean() for name, column in statistics.items()})
     return pd.DataFrame(rows)

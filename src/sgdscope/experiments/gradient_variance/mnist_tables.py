@@ -168,7 +168,6 @@ def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
             "seed": seed,
             "steps": steps,
             "reached": len(below) > 0,
-            "measurements": len(until),
         }
         row["measurements"] = len(until)
         row |= {name: until[column].mean() for name, column in statistics.items()}

@@ -163,13 +163,8 @@ def problem_table(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
         measured = run[run.sgd_average.notna()]
         until = measured[measured.step <= max(steps, measured.step.iloc[0])]
         wrong = f", {100 * corrupted:g}% labels redrawn" if corrupted else ""
-        row = {
-            "problem": f"{model} on {dataset}, {rate:g}{wrong}",
-            "seed": seed,
-            "steps": steps,
-            "reached": len(below) > 0,
-        }
-        row["measurements"] = len(until)
+        row = {"problem": f"{model} on {dataset}, {rate:g}{wrong}", "seed": seed, "steps": steps}
+        row |= {"reached": len(below) > 0, "measurements": len(until)}
         row |= {name: until[column].mean() for name, column in statistics.items()}
         rows.append(row | {f"{name}_all": measured[column].mean() for name, column in statistics.items()})
     return pd.DataFrame(rows)

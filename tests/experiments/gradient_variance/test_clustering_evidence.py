@@ -113,6 +113,13 @@ def test_numbers():
     assert numbers.cost_summary(tables.steps())["both_resnet8"] == pytest.approx(0.63)
     assert numbers.size_summary(tables.gaussian(), tables.real())["gaussian_fixed"] == 1
     assert numbers.centre_summary(tables.centres())["convolution_svd"] == pytest.approx(20)
+    uneven = tables.centres()
+    uneven.loc[uneven.model == "lenet", "exact_ratio"] = 0.2  # it has two kinds of layers, and counts once all the same
+    once = uneven.drop_duplicates(["model", "train_steps", "seed"]).exact_ratio.mean()
+    assert numbers.centre_summary(uneven)["exact"] == pytest.approx(once) and 0.2 < once < 0.38
+    found = numbers.range_summary(tables.by_clusters())
+    assert (found["K_few"], found["K_many"]) == (10, 100)
+    assert found["end_few_low"] == pytest.approx(2 / 10**0.7 * (1.02 * 1.04) ** (1 / 3))
     assert np.isnan(numbers.cost_summary(tables.steps().query("network == 'mlp'"))["both_resnet18"])
 
 
@@ -125,7 +132,7 @@ def test_counted_costs():
     assert np.isnan(numbers.count_of("mlp", 32, "iteration"))
 
 
-@pytest.mark.parametrize("name", ["cost_numbers", "cost_summary", "range_numbers", "centre_numbers", "centre_summary"])
+@pytest.mark.parametrize("name", ["cost_numbers", "cost_summary", "range_numbers", "range_summary", "centre_numbers", "centre_summary"])
 def test_numbers_of_missing_runs(name):
     table = pd.DataFrame()
     table.attrs["sources"] = Sources(expected=9, missing=9)

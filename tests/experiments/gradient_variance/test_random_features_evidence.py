@@ -100,6 +100,8 @@ def test_normalised_variance():
     assert parts["above_1"].value == pytest.approx(0.3, abs=1e-5) and parts["below_1"].value == pytest.approx(-0.1, abs=1e-5)
     assert parts["alike"].value == pytest.approx(1.25, abs=1e-5)
     assert parts["threshold"].value == pytest.approx(2 * 5 ** (0.3 / 0.4), abs=1e-4)
+    table.loc[table.learning_rate == 0.01, "guarded"] = 1.2
+    assert "never at 0.01" in evidence.normalised_variance(table).parts["threshold"].detail
 
 
 def test_long_bars_are_spread_over_widths():

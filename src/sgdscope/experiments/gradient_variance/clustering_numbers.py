@@ -58,6 +58,19 @@ def range_numbers(table: pd.DataFrame) -> pd.DataFrame:
     return logs.assign(ratio=np.exp(logs.ratio))
 
 
+def range_summary(table: pd.DataFrame) -> dict[str, float] | None:
+    """Smallest and largest ratio over networks, centres of rank one, at the smallest and largest K, before training and at its last stage."""
+    if incomplete(table):
+        return None
+    found = range_numbers(table[table.centres == "rank 1"])
+    numbers = {"steps": found.train_steps.max(), "K_few": found.K.min(), "K_many": found.K.max()}
+    for stage, steps in (("start", found.train_steps.min()), ("end", found.train_steps.max())):
+        for name, k in (("few", found.K.min()), ("many", found.K.max())):
+            ratios = found[(found.train_steps == steps) & found.K.eq(k)].ratio
+            numbers |= {f"{stage}_{name}_low": ratios.min(), f"{stage}_{name}_high": ratios.max()}
+    return numbers
+
+
 def size_numbers(gaussian: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, a row a source and rule."""
     if incomplete(gaussian) or incomplete(real):
@@ -86,7 +99,7 @@ def centre_summary(centres: pd.DataFrame) -> dict[str, float] | None:
         return None
     table = centre_numbers(centres).set_index("rule")
     mean, svd, rank = (table.loc[rule] for rule in (SMALLEST, "SVD, rank 1", LARGEST))
-    found = {"ratio_mean": mean.ratio, "ratio_svd": svd.ratio, "ratio_rank": rank.ratio, "exact": centres.exact_ratio.mean()}
+    found = {"ratio_mean": mean.ratio, "ratio_svd": svd.ratio, "ratio_rank": rank.ratio, "exact": whole(centres).exact_ratio.mean()}
     for kind in ("linear", "convolution"):
         name = f"error, {kind}"
         found |= {f"{kind}_{key}": 100 * row.get(name, float("nan")) for key, row in (("mean", mean), ("svd", svd), ("rank", rank))}

@@ -119,9 +119,10 @@ def normalised_variance(table: pd.DataFrame) -> Evidence:
 
 
 def _thresholds(found: pd.DataFrame) -> str:
-    """Where the curve of each rate falls through 1."""
-    at = [(rate, crossing(rows.groupby(TAU)["mean"].mean())) for rate, rows in found.groupby(RATE)]
-    return "by rate: " + ", ".join(f"{tau:.2g} at {rate:g}" for rate, tau in at)
+    """Where the curve of each rate falls through 1, if it does."""
+    curves = {rate: rows.groupby(TAU)["mean"].mean() for rate, rows in found.groupby(RATE)}
+    at = {rate: "never" if curve.iloc[-1] >= 1 else f"{crossing(curve):.2g}" for rate, curve in curves.items()}
+    return "by rate: " + ", ".join(f"{tau} at {rate:g}" for rate, tau in at.items())
 
 
 @evidence

@@ -52,6 +52,7 @@ def _clusters(clusters: pd.DataFrame) -> Iterator[tuple[str, float]]:
         yield f"variance_{rule}", np.exp(np.log(summary[summary.sizes == rule].variance).mean())
         yield f"correlation_{rule}", summary[summary.sizes == rule].correlation.mean()
         yield f"correlation_last_{rule}", last[last.sizes == rule].correlation.mean()
+        yield f"variance_last_{rule}", np.exp(np.log(last[last.sizes == rule].variance).mean())
         yield f"largest_{rule}", last[(last.sizes == rule) & last.K.eq(last.K.max())].largest.mean()
     yield "emptied_previous", summary[(summary.sizes == "previous") & (summary.K.eq(summary.K.max()))].emptied.mean()
     yield from (("most_clusters", summary.K.max()), ("num_examples", clusters.num_examples.iloc[0]))

@@ -4,10 +4,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from sgdscope.experiments.gradient_variance.duplicates_numbers import level_numbers
+from sgdscope.experiments.gradient_variance.duplicates_tables import ratio_curves
 from sgdscope.experiments.gradient_variance.mnist_tables import correlations
+from sgdscope.experiments.gradient_variance.stratified_tables import cluster_summary
 from sgdscope.pages import find
 from sgdscope.runs import collect
 
@@ -65,10 +69,42 @@ def test_the_trajectories_on_mnist_end_as_the_page_says():
         assert late.sgd_guarded.mean() < 0.65 < 0.85 < table.sgd_guarded.max()  # the code's form: falls from its maximum
 
 
-def test_the_statistic_goes_with_the_time_up_to_a_loss_and_not_with_whole_runs(store, monkeypatch):
+@pytest.fixture
+def committed(store, monkeypatch):
+    """The committed runs of a group of a page at paper scale."""
     monkeypatch.setenv("SGDSCOPE_COMPUTE", "never")
-    page = find("gradient_variance/03_mnist")
-    table = collect(page.experiment().runs(**page.values("paper"))["problems"])
+
+    def read(name, group):
+        page = find(f"gradient_variance/{name}")
+        table = collect(page.experiment().runs(**page.values("paper"))[group])
+        assert not table.attrs["sources"].missing
+        return table
+
+    return read
+
+
+def test_the_statistic_goes_with_the_time_up_to_a_loss_and_not_with_whole_runs(committed):
+    table = committed("03_mnist", "problems")
     assert table.groupby(["dataset", "model", "corrupt_share"]).ngroups == 10 and table.corrupt_share.nunique() == 2
     up_to_it, over_all = correlations(table).normalised, correlations(table, whole=True).normalised
     assert up_to_it.min() > 0.5 and over_all.mean() < 0.2
+
+
+def test_the_printed_sizes_lose_early_and_win_late_and_running_counts_lose_to_none_at_128(committed):
+    found = cluster_summary(committed("01_stratified", "clusters"))
+    of = np.log(found.variance).groupby([found.step, found.sizes]).mean().unstack()
+    assert (of.previous > of.none)[of.index < 5000].all() and of.loc[5000, "previous"] < of.loc[5000, ["running", "none"]].min()
+    late = found[(found.K == 128) & (found.step == 5000)].groupby("sizes").variance.mean()
+    assert late["none"] < late["running"]
+
+
+def test_figure_8_shows_the_set_up_of_the_code(committed):
+    said = level_numbers(committed("06_duplicates", "features"), committed("06_duplicates", "code"))
+    assert 0.5 < said["code_low"] < said["code_high"] < 2 < 5 < said["copies_high"] / said["copies_low"]
+
+
+def test_exact_copies_are_found_late_on_resnet8(committed):
+    found = ratio_curves(committed("06_duplicates", "images"))
+    found = found[found.augment == "none"]
+    by_copies = np.log(found.ratio).groupby([found.step, found.copied]).mean().unstack().diff(axis=1)[True]
+    assert by_copies.loc[[100, 500]].min() > 0 > np.log(0.6) > by_copies.loc[1500]

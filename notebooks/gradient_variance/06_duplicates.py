@@ -187,7 +187,7 @@ say(
 )
 
 # %% [markdown]
-# After all of the authors' steps (paper scale) the last range is by far the narrower of those with copies, and its ratios show no trend over $h_s/N$ beyond a factor of two: Fig. 8 was made with the
+# After all of the authors' steps (paper scale) the last range is by far the narrower of those with copies, and its ratios show no trend over $h_s/N$ beyond a factor of two: Fig. 8 seems to be made with the
 # default initialisation of the public code, and Fig. 9 with another set-up. Where the two are read side by side, as the text does, the share of copies is not all that differs.
 
 # %% [markdown]

@@ -367,7 +367,7 @@ say(
     stratified_sentences.sentences(pictures=pictures),
 )
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-fig-1",
     stratified_evidence.two_class_cluster(pictures),

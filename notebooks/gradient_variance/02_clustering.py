@@ -154,7 +154,7 @@ say(
     clustering_numbers.centre_summary(centres),
 )
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-eq-6",
     clustering_evidence.equation_6(updates, centres),
@@ -222,7 +222,7 @@ say(
     clustering_numbers.cost_summary(steps),
 )
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-tab-1",
     clustering_costs_evidence.table_1(steps),

@@ -126,7 +126,7 @@ runs = mnist.runs(
 # %%
 mnist_numbers.settings(runs["main"][0])
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-tab-2",
     mnist_evidence.hyperparameters(),
@@ -178,7 +178,7 @@ say(
     mnist_numbers.said(main),
 )
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-fig-3a",
     mnist_evidence.falls_to_nothing(followed),

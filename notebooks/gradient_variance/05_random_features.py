@@ -327,7 +327,7 @@ say(
 # %% [markdown]
 # What matters is the noise beside the gradient, not noise beside zero.
 
-# %%
+# %% tags=["hide-input"]
 judge(
     "gv-diminishing",
     random_features_other_evidence.diminishing(batches),

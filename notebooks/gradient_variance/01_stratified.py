@@ -252,7 +252,7 @@ show(
     stratified_figures.draw_variances(clusters),
     name="strat-variances",
     alt="One panel for each network and number of clusters. Over steps of training three lines, one a rule, with a dashed line at one. At "
-    "initialisation running counts lie lowest and previous sizes highest, near or above one.",
+    "initialisation running counts lie lowest in every panel.",
     numbers=stratified_tables.cluster_summary(clusters),
 )
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sgdscope.experiments.gradient_variance.duplicates_numbers import level_numbers
+from sgdscope.experiments.gradient_variance.duplicates_numbers import cluster_numbers, level_numbers
 from sgdscope.experiments.gradient_variance.duplicates_tables import ratio_curves
-from sgdscope.experiments.gradient_variance.mnist_tables import correlations
+from sgdscope.experiments.gradient_variance.mnist_tables import correlations, problem_table
+from sgdscope.experiments.gradient_variance.random_features_tables import of, statistics
 from sgdscope.experiments.gradient_variance.stratified_tables import cluster_summary
 from sgdscope.pages import find
 from sgdscope.runs import collect
@@ -88,6 +89,7 @@ def test_the_statistic_goes_with_the_time_up_to_a_loss_and_not_with_whole_runs(c
     assert table.groupby(["dataset", "model", "corrupt_share"]).ngroups == 10 and table.corrupt_share.nunique() == 2
     up_to_it, over_all = correlations(table).normalised, correlations(table, whole=True).normalised
     assert up_to_it.min() > 0.5 and over_all.mean() < 0.2
+    assert (problem_table(table).measurements == 1).sum() == 18  # of 30: for fast problems the mean is one early measurement
 
 
 def test_the_printed_sizes_lose_early_and_win_late_and_running_counts_lose_to_none_at_128(committed):
@@ -108,3 +110,23 @@ def test_exact_copies_are_found_late_on_resnet8(committed):
     found = found[found.augment == "none"]
     by_copies = np.log(found.ratio).groupby([found.step, found.copied]).mean().unstack().diff(axis=1)[True]
     assert by_copies.loc[[100, 500]].min() > 0 > np.log(0.6) > by_copies.loc[1500]
+
+
+def test_clusters_find_copies_update_by_update_and_at_once_in_shuffled_data(committed):
+    table = committed("06_duplicates", "clusters")
+    said = cluster_numbers(table)
+    assert 40 < said["left_first"] < 55 and 14 < said["left_last"] < 19 and said["of_copies"] > 50  # half, a sixth, most of it
+    shuffled = table[table.order == "shuffled"]
+    assert (shuffled.gc_exact / shuffled.sgd_exact).groupby(shuffled.step).mean().between(0.18, 0.25).all()  # about a fifth
+
+
+def test_variance_is_almost_six_times_larger_at_a_tenth_of_the_rate():
+    (part,) = [part for part in VERDICTS["gv-lr"]["parts"] if part["name"] == "equal_loss"]
+    assert 5.5 < np.exp(part["value"]) < 6
+
+
+def test_svrg_has_more_variance_than_a_mini_batch_at_the_largest_rate_and_less_at_the_others(committed):
+    found = statistics(committed("05_random_features", "sweep"))
+    means = {name: of(found, name).groupby(["learning_rate", "overparametrisation"])["mean"].mean() for name in ("SVRG", "SG-B")}
+    ratio = means["SVRG"] / means["SG-B"]
+    assert ratio[0.1, 1.0] > 3 and ratio[0.01].max() < 1

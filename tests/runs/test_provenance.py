@@ -147,7 +147,7 @@ def test_a_run_that_went_on_says_so(store, calls, executed):
     assert sources.resumed == 1
     found = [stores.load(square, config).provenance.resumed for config in (Square(1), Square(2))]
     assert found == [True, False]
-    assert provenance_card().facts["run time"].endswith("one thread; 1 of them went on after an interruption, and count from there")
+    assert provenance_card().facts["run time"].endswith("one thread; 1 of the runs went on after an interruption and count from there")
 
 
 def test_the_card_escapes(store, executed):

@@ -57,7 +57,7 @@ def provenance_card() -> Card:
         "parameters": ", ".join(f"{name} = {value!r}" for name, value in parameters.items()),
         "runs": (runs or "none") + (f"; {missing} missing" if missing else ""),
         "run time": f"{sum(source.seconds for source in collected):.1f} s in all when they were computed, one thread"
-        + (f"; {resumed} of them went on after an interruption, and count from there" if resumed else ""),
+        + (f"; {resumed} of the runs went on after an interruption and count from there" if resumed else ""),
         "device": ", ".join(sorted({device for source in collected for device in source.devices})),
         "source of the runs": ", ".join(sorted({commit for source in collected for commit in source.commits})),
         "source of the page": present_commit(),

@@ -113,6 +113,7 @@ def draw_rates(plain: pd.DataFrame, constant: pd.DataFrame) -> Figure:
     axes[0].set(xlabel=LOG_STEPS, ylabel="variance with drops\nover that without", yscale="log")
     axes[0].set_yticks([0.25, 0.5, 1, 2], ["1/4", "1/2", "1", "2"], minor=False)
     axes[0].minorticks_off()
+    axes[0].margins(y=0.15)  # room for the name of the drop
     axes[0].legend()
     for rate, colour in rate_colours(constant.learning_rate).items():
         for (_, _, seed), rows in trajectories(constant[constant.learning_rate == rate]):

@@ -68,9 +68,9 @@ class ClusterStates(Probe):
                 generator = stream_generator(self.seed, "estimator variance", "gc", "refresh", str(snapshot.step))
                 self.clustering.refresh(snapshot.model, snapshot.loss, snapshot.x, snapshot.y, generator=generator)
                 self._refreshed = snapshot.step
-            squares, within, total, d = self._distances(snapshot)
-        count = len(squares)
-        spread = float(squares.mean() - total.square().sum())
+            squares, within, mean = self._distances(snapshot)
+        count, d = len(squares), len(mean)
+        spread = float(squares.mean() - mean.square().sum())
         return {
             "gc_exact": float(within.sum()) / d,
             "sgd_exact": spread * without_replacement_factor(count, self.batch_size) / d,
@@ -79,11 +79,11 @@ class ClusterStates(Probe):
             "within": (within / d).float(),
         }
 
-    def _distances(self, snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Squared lengths (N,), ``N_k |g_i - C_k|^2 / N^2`` (N,), the mean gradient (d,), and d; on the CPU, cluster by cluster."""
+    def _distances(self, snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared lengths (N,), ``N_k |g_i - C_k|^2 / N^2`` (N,) and the mean gradient (d,); on the CPU, cluster by cluster."""
         partition = self.clustering.partition.cpu()
         squares, within = zeros(2, len(partition), dtype=float64)
-        total = 0.0
+        mean = 0.0
         for cluster in partition.unique():
             members = (partition == cluster).nonzero().squeeze(1)
             x, y = (values[members.to(values.device)] for values in (snapshot.x, snapshot.y))
@@ -93,8 +93,8 @@ class ClusterStates(Probe):
             centre, share = centre.double().cpu(), len(members) / len(partition)
             squares[members] = own
             within[members] = share / len(partition) * (own - 2 * products + centre.square().sum()).clamp(min=0)
-            total += share * centre
-        return squares, within, total, len(centre)
+            mean += share * centre
+        return squares, within, mean
 
     def state(self) -> dict[str, object]:
         """The clusters, and when they were made."""

@@ -103,7 +103,9 @@ CALLS = [
     ("attention dropout", lambda: of(nn.MultiheadAttention(4, 2, dropout=0.5), "cross_entropy", X, Y), "drops a random share"),
     (
         "functional dropout",
-        lambda: of(seeded(lambda: Steps(lambda s, x: F.dropout(s.a(x), 0.5), a=nn.Linear(4, 4))), "cross_entropy", X, Y),
+        lambda: of(
+            seeded(lambda: Steps(lambda s, x: s.b(F.dropout(s.a(x), 0.5)), a=nn.Linear(4, 64), b=nn.Linear(64, 4))), "cross_entropy", X, Y
+        ),
         "the same two examples gave the losses .* and then .*functional dropout",
     ),
     ("scalar", lambda: of(net(), F.cross_entropy, X, Y), r'one number per example, shape \(2,\); a scalar.*reduction="none"'),

@@ -89,7 +89,7 @@ COMMON = [
     ("dropout", lambda: (net(nn.Dropout(0.3)).train(), CE, X, Y), r"Dropout '1' drops a random share of 0\.3 in training mode.*eval"),
     (
         "functional dropout",
-        lambda: (seeded(lambda: Steps(lambda s, x: F.dropout(s.a(x), 0.5), a=nn.Linear(3, 3))), CE, X, Y),
+        lambda: (seeded(lambda: Steps(lambda s, x: s.b(F.dropout(s.a(x), 0.5)), a=nn.Linear(3, 64), b=nn.Linear(64, 3))), CE, X, Y),
         "the same two examples gave the losses .* and then",
     ),
     ("coupled", lambda: (net(Coupled()), CE, X, Y), "each loss must depend on its own example only"),

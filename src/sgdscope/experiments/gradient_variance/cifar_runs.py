@@ -111,8 +111,8 @@ def states(config: States) -> Result:
     """Where GC's exact variance fluctuates most along a trajectory, and what the gradients are like there and elsewhere.
 
     One row a log point: step, ``gc_exact``, ``sgd_exact``, age, and what `places` finds: ``place`` (inside, outside or empty), ``top_norms``,
-    ``top_variance``, ``top_changed``, ``overlap``, ``overlap_outside``; ``changed``, the share of labels that the corruption changed. Arrays:
-    squares and within (log points, N), ``mislabelled`` (N,). The trajectory is that of the `Trajectory` with the same fields.
+    ``top_variance``, ``top_changed``, ``overlap``, ``overlap_outside``; ``changed``, the share of labels that the corruption changed. The
+    trajectory is that of the `Trajectory` with the same fields.
 
     Raises:
         InvalidInput: duplicates, or what the parts refuse.
@@ -134,12 +134,11 @@ def states(config: States) -> Result:
     table = record(trained, recorder)
     status = table.status.iloc[-1]
     table = table[table.get("gc_exact", table.step * float("nan")).notna()].reset_index(drop=True)
-    arrays = recorder.arrays
     if len(table):
+        arrays = recorder.arrays
         table = places(table[["step", "gc_exact", "sgd_exact", "age"]], arrays["squares"], arrays["within"], mislabelled, top=config.top)
     return Result(
         table.assign(changed=float(mislabelled.double().mean())),
-        {**{name: value.numpy() for name, value in arrays.items()}, "mislabelled": mislabelled.numpy()},
         status="diverged" if status == "diverged" else "finished",
         diverged_at=int(recorder.table.step.iloc[-1]) if status == "diverged" else None,
     )

@@ -16,9 +16,9 @@ from sgdscope.runs.provenance import Provenance
 FIRST = Square(1)
 
 
-def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None, resumed=False):
+def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None, resumed=False, device="cpu"):
     """A stored run with a provenance of our choice."""
-    provenance = Provenance(fingerprint=square.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak, resumed=resumed)
+    provenance = Provenance(fingerprint=square.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak, resumed=resumed, device=device)
     stores.save(square, config, result or square(config), provenance)
 
 
@@ -51,6 +51,19 @@ def test_interrupted_runs_count_only_where_there_are_no_others(store, calls, che
     assert plan([FIRST, Square(3)])[0].seconds == 2.0
     put(Square(2), seconds=6.0)
     assert plan([FIRST, Square(3)])[0].seconds == 6.0
+
+
+def test_runs_of_a_gpu_count_only_where_there_are_no_others_or_one_is_here(store, calls, checkout, monkeypatch):
+    monkeypatch.setattr("sgdscope.runs.plan.gpu_here", lambda: False)
+    put(Square(1), seconds=2.0, device="NVIDIA H100")
+    put(Square(2, factor=2.0), seconds=100.0)
+    (row,) = plan([FIRST, Square(3)])  # a GPU's time of the same run tells more than a CPU's of another
+    assert (row.seconds, row.basis) == (2.0, "runs at other seeds, on a GPU")
+    put(Square(2), seconds=6.0)
+    (row,) = plan([FIRST, Square(3)])
+    assert (row.seconds, row.basis) == (6.0, "runs at other seeds")
+    monkeypatch.setattr("sgdscope.runs.plan.gpu_here", lambda: True)
+    assert plan([FIRST, Square(3)])[0].seconds == 4.0
 
 
 def test_rough_from_other_settings(store, calls, checkout):

@@ -23,10 +23,10 @@ def at_a_commit(monkeypatch):
     monkeypatch.setattr("sgdscope.runs.recheck.present_commit", lambda: "0123456789ab")
 
 
-def commit_older(config, *, seconds=1.0, result=None):
+def commit_older(config, *, seconds=1.0, result=None, device="cpu"):
     """A committed run of older source: computed now, with another fingerprint."""
     run = run_of(config)
-    provenance = Provenance(fingerprint=run.fingerprint(), commit="0123456789ab", cpu_seconds=seconds)
+    provenance = Provenance(fingerprint=run.fingerprint(), commit="0123456789ab", cpu_seconds=seconds, device=device)
     stores.save(run, config, result or run(config), provenance)
     promote.add([config])
     file = stores.results_file(run, run.key(config))
@@ -94,6 +94,14 @@ def test_runs_that_measure_time_are_passed_over(store, calls, checkout):
     commit_older(Square(1))
     before = len(calls())
     assert [found.function for found in recheck([Timed(1), Square(1)])] == ["example_runs.square"] and calls()[before:] == ["square-1"]
+
+
+def test_runs_of_a_gpu_are_passed_over(store, calls, checkout):
+    commit_older(Square(1), device="NVIDIA H100")
+    commit_older(Square(2))
+    before = len(calls())
+    (found,) = recheck([Square(1), Square(2)])
+    assert (found.runs, found.sample) == (1, 1) and calls()[before:] == ["square-2"]
 
 
 def test_what_was_found_is_said_where_the_runs_are_used(store, calls, checkout):

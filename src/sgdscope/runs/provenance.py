@@ -103,6 +103,12 @@ def _cuda() -> Any:
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
+def gpu_here() -> bool:
+    """Whether torch is loaded and finds a CUDA device."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
+
+
 def describe(use: Measured, *, fingerprint: str, commit: str, batch: int = 1) -> Provenance:
     """Provenance of a run that has just been measured."""
     return Provenance(

@@ -32,7 +32,8 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Rechec
     Yields one `Recheck` for each function and old source, as it is done.
 
     Args:
-        configs: configurations of any functions; those without a committed run of older source, and runs that measure time, are passed over.
+        configs: configurations of any functions. Passed over: those without a committed run of older source; runs that measure time; runs of a
+            GPU, which adds in another order each time, so that long training ends elsewhere.
         seconds: CPU time a function.
 
     Raises:
@@ -48,7 +49,7 @@ def recheck(configs: Sequence[Any], *, seconds: float = 60.0) -> Iterator[Rechec
     older: dict[tuple[str, str], list[tuple[Any, store.Stored]]] = {}
     for config in configs:
         found = store.load(run_of(config), config) if run_of(config).repeatable else None
-        if found is not None and found.of_older_source:
+        if found is not None and found.of_older_source and found.provenance.device == "cpu":
             older.setdefault((run_of(config).name, found.provenance.fingerprint), []).append((config, found))
     samples = {key: _cheapest(found, seconds) for key, found in older.items()}
     with bar(sum(len(group) for sample in samples.values() for group in sample), "recheck") as progress:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sgdscope.experiments.gradient_variance.cifar_numbers import estimator_numbers, inside_numbers
 from sgdscope.experiments.gradient_variance.duplicates_numbers import cluster_numbers, level_numbers
 from sgdscope.experiments.gradient_variance.duplicates_tables import ratio_curves
 from sgdscope.experiments.gradient_variance.mnist_tables import correlations, problem_table
@@ -123,6 +124,17 @@ def test_clusters_find_copies_update_by_update_and_at_once_in_shuffled_data(comm
 def test_variance_is_almost_six_times_larger_at_a_tenth_of_the_rate():
     (part,) = [part for part in VERDICTS["gv-lr"]["parts"] if part["name"] == "equal_loss"]
     assert 5.5 < np.exp(part["value"]) < 6
+
+
+def test_variance_rises_tenfold_on_a_fifth_of_cifar100_and_clustering_keeps_a_gain(committed):
+    said = estimator_numbers(committed("04_cifar", "many"))
+    assert said["examples"] == 50_000 / 5 and 9 < said["rise"] < 15 and said["gc"] < 0.7
+
+
+def test_the_exact_share_of_clustering_mostly_grows_until_the_next_update(committed):
+    said = inside_numbers(committed("04_cifar", "states"))
+    assert said["largest_last"] >= 0.75 * said["intervals"] > 5
+    assert abs(said["overlap"] - said["overlap_outside"]) < 0.05  # the longest gradients: as many the same as at any two steps
 
 
 def test_svrg_has_more_variance_than_a_mini_batch_at_the_largest_rate_and_less_at_the_others(committed):

@@ -39,7 +39,7 @@ def trajectory(
         "status": "finished",
     }
     fields |= {"label_smoothing": smoothing, "corrupt_share": share, "draws_seed": np.nan if draws is None else draws}
-    fields |= {"num_steps": 240, "update_every": 60, "log_every": 10, "repeats": 20} | more
+    fields |= {"num_steps": 240, "update_every": 60, "log_every": 10, "repeats": 20, "training_size": 500} | more
     return pd.DataFrame(rows).assign(**fields)
 
 

@@ -100,6 +100,7 @@ def test_numbers_for_sentences():
         said["rise"] == pytest.approx(np.exp(90 / 500)) and said["jump"] == pytest.approx(np.exp(0.46)) and said["gc"] == pytest.approx(0.7)
     )
     assert said["gc_largest"] == pytest.approx(0.7 * np.e) and said["above"] == 0 and said["points"] == 3 * len(cases.STEPS)
+    assert said["examples"] == 500
     ending = pd.concat([cases.plain(), cases.plain().tail(1).assign(step=250, svrg_age=0, gc_age=0, svrg_average=0.0)], ignore_index=True)
     assert said["svrg_end"] == pytest.approx(1) and numbers.estimator_numbers(ending)["svrg_end"] == pytest.approx(1)
     rates = numbers.rate_numbers(cases.plain(), cases.constant())
@@ -116,6 +117,13 @@ def test_numbers_for_sentences():
         and inside["overlap"] == pytest.approx(0.11)
         and inside["changed"] == pytest.approx(9)
     )
+    assert inside["age"] == 20 and (inside["intervals"], inside["largest_last"]) == (3, 0)
+    grown_old = cases.states().assign(gc_exact=lambda rows: 1e-5 * (1 + rows.age))
+    grown_old.loc[(grown_old.seed == 1) & (grown_old.step == 30), "age"] = 0  # a second interval of two log points
+    found = numbers.inside_numbers(
+        grown_old.assign(gc_exact=grown_old.gc_exact * np.where((grown_old.seed == 2) & (grown_old.step == 20), 9, 1))
+    )
+    assert (found["intervals"], found["largest_last"]) == (4, 3)
 
 
 def test_tables_behind_figures():

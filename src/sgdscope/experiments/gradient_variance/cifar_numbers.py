@@ -65,6 +65,7 @@ def estimator_numbers(table: pd.DataFrame) -> dict[str, float] | None:
     found |= {f"{name}_largest": float(max(values.max() for values in ratios[name])) for name in ratios}
     at = log_points(table)
     found |= {"largest_totals": float(at.sgd_normalised.max()), "above": int((at.sgd_guarded > 1).sum()), "points": len(at)}
+    found |= {"examples": int(at.training_size.iloc[0])}
     return found | {"svrg_end": float(np.mean([values.iloc[-1] for values in ratios["svrg"]])), "guarded": float(at.sgd_guarded.median())}
 
 
@@ -130,12 +131,21 @@ def state_numbers(states: pd.DataFrame) -> pd.DataFrame:
 
 
 def inside_numbers(states: pd.DataFrame) -> dict[str, float] | None:
-    """How far the largest fluctuation goes, and the numbers inside and outside, mean over seeds of the plain runs and of the redrawn ones."""
+    """How far the largest fluctuation goes, and the numbers inside and outside, mean over seeds of the plain runs and of the redrawn ones.
+
+    Of the plain runs too, in how many of their intervals (from one refresh to the next, with two log points or more) GC's share is largest last.
+    """
     if incomplete(states):
         return None
-    chosen = states[(case(states) == "plain") & (states.place == "inside")]
+    plain = states[case(states) == "plain"]
+    chosen = plain[plain.place == "inside"]
     redrawn = states[(case(states) != "plain") & (states.place == "inside")]
+    share, interval = plain.gc_exact / plain.sgd_exact, (plain.age == 0).groupby(plain.seed).cumsum()
+    intervals = [values for _, values in share.groupby([plain.seed, interval]) if len(values) > 1]
     return {
+        "age": float(chosen.age.mean()),
+        "intervals": len(intervals),
+        "largest_last": sum(values.idxmax() == values.index[-1] for values in intervals),
         "factor": float(np.exp(chosen.excess.mean())),
         "overlap": float(chosen.overlap.mean()),
         "overlap_outside": float(chosen.overlap_outside.mean()),

@@ -383,7 +383,7 @@ judge("gv-normalised", mnist_evidence.convergence(compared))
 # %%
 used = mnist_tables.present(collect(runs["training"]))
 
-# %% mystnb={"figure": {"name": "fig-mnist-training", "caption": "Training loss with each estimator in place of the mini-batch, against steps (left) and against gradients of single images computed (right), a row a problem. Geometric mean over seeds; at paper scale there is one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-mnist-training", "caption": "Training loss with each estimator in place of the mini-batch, against steps (left) and against gradients of single images computed (right), a row a problem. Thick: geometric mean over seeds; thin: each seed."}} tags=["hide-input"]
 show(
     mnist_figures.draw_training(used),
     name="mnist-training",

@@ -188,15 +188,17 @@ def draw_protocols(main: pd.DataFrame, authors: pd.DataFrame) -> Figure:
 
 @figure
 def draw_training(table: pd.DataFrame) -> Figure:
-    """Training with each estimator: the loss against steps and against gradients computed, a row a problem."""
+    """Training with each estimator: the loss against steps and against gradients computed, a row a problem; thin: single seeds."""
     problems = list(table.groupby(["model", "dataset"], sort=False))
     drawing, axes = plt.subplots(len(problems), 2, figsize=(PAGE_WIDTH, 2.7 * len(problems)), squeeze=False, sharey="row")
     for row, ((model, dataset), rows) in zip(axes, problems, strict=True):
         for name in NAMES:
             of = rows[rows.estimator == name]
-            mean = of.assign(log=np.log(of.train_loss)).groupby("step")[["log", "gradients"]].mean()
-            for axis, x in ((row[0], mean.index), (row[1], mean.gradients / 1000)):
-                axis.plot(x, np.exp(mean.log), color=COLOURS[name], marker=MARKS[name], ms=3.5, lw=1.4, label=NAMES[name])
+            mean = of.assign(log=np.log(of.train_loss)).groupby("step")[["log", "gradients"]].mean().reset_index()
+            for axis, x, scale in ((row[0], "step", 1), (row[1], "gradients", 1000)):
+                axis.plot(mean[x] / scale, np.exp(mean.log), color=COLOURS[name], marker=MARKS[name], ms=3.5, lw=1.4, label=NAMES[name])
+                for _, one in of.groupby("seed"):
+                    axis.plot(one[x] / scale, one.train_loss, color=COLOURS[name], lw=0.5, alpha=0.5)
         row[0].set(ylabel="training loss", yscale="log", title=f"{model} on {dataset}")
         _ticks(row[0].yaxis, 1, 2, 5)
     axes[-1, 0].set(xlabel="step")

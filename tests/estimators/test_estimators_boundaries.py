@@ -1,6 +1,8 @@
 # ruff: noqa: E501  (tables of cases and messages, one line each)
 """What the estimators and their variance refuse at the boundary, whatever the way the estimates are made in."""
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 
@@ -329,8 +331,48 @@ def test_whole_numbers_of_numpy():
 
 @pytest.mark.parametrize("layers", [[0], 0, [], "0", [None]])
 def test_layers_that_are_no_names(layers):
-    with pytest.raises(InvalidInput, match="layers must be a list of names"):
+    with pytest.raises(InvalidInput, match="layers must be a list of names" + (r".*Pass \['0'\]" if layers == "0" else "")):
         GradientClustering(3, layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: GradientClustering(3, biases="no"), "biases"),
+        (lambda: GradientClustering(3, warm=1), "warm"),
+        (lambda: SVRG(3, replacement=float("nan")), "replacement"),
+    ],
+)
+def test_switches_that_are_neither_on_nor_off(make, name):
+    with pytest.raises(InvalidInput, match=f"{name} must be True or False; .* came"):
+        make()
+
+
+def test_shares_of_numpy():
+    assert type(GradientClustering(3, share=np.float32(0.5)).share) is float
+
+
+def test_models_that_are_none():
+    _, x, y = problem()
+    for model in (None, lambda x: x):
+        for estimator in (MiniBatch(3), SVRG(3), GradientClustering(3)):
+            with pytest.raises(InvalidInput, match="model must be a torch.nn.Module; .* came"):
+                estimator.refresh(model, "cross_entropy", x, y, generator=generator())
+
+
+@pytest.mark.parametrize("make", [lambda: SVRG(3), lambda: GradientClustering(3), lambda: GradientClustering(3, centres="rank1")])
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda estimator: pickle.loads(pickle.dumps(estimator))])
+def test_copies_and_pickles_go_on(make, way):
+    """Alone on the same model and data, or with copies of these."""
+    given = model, x, y = problem()
+    estimator = fresh(make(), given)
+    again = way(estimator)
+    expected = estimator.estimate(model, "cross_entropy", x, y, generator=generator(3))
+    assert torch.equal(again.estimate(model, "cross_entropy", x, y, generator=generator(3)), expected)
+    together, other = copy.deepcopy((estimator, model))
+    assert torch.equal(together.estimate(other, "cross_entropy", x, y, generator=generator(3)), expected)
+    with pytest.raises(InvalidInput, match="refreshed on other data"):
+        way(estimator).estimate(model, "cross_entropy", x + 1, y, generator=generator(3))
 
 
 @pytest.mark.parametrize(
@@ -368,7 +410,7 @@ def test_a_model_that_svrg_cannot_copy():
         (Stratified(torch.arange(3)), MiniBatch(3).state(), "that of MiniBatch"),
         (MiniBatch(3), {}, "one without options"),
         (Stratified(torch.arange(3)), {}, "one without partition"),
-        (SVRG(3), MiniBatch(3).state() | {"kind": "SVRG"}, "one without on, weights, mean"),
+        (SVRG(3), MiniBatch(3).state() | {"kind": "SVRG"}, "one without on, weights, mean, modes"),
         (GradientClustering(3), None, "that of NoneType"),
     ],
 )

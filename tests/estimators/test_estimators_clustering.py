@@ -211,12 +211,13 @@ def test_a_gram_matrix_beyond_memory():
     assert refreshed(data, memory=30 * 30 * 8).partition.shape == refreshed(data, centres="rank1", memory=7199).partition.shape
 
 
-def test_an_unused_layer_is_refused():
+@pytest.mark.parametrize("centres", ["gram", "rank1"])
+def test_an_unused_layer_is_refused(centres):
     model, x, y = problem()
     model.add_module("idle", torch.nn.Identity())
     model.idle.spare = torch.nn.Linear(2, 2).double()
     with pytest.raises(InvalidInput, match="the loss must depend on some of the parameters chosen; it uses none of idle.spare.bias"):
-        refreshed((model, x, y), centres="rank1", layers=["idle"])
+        refreshed((model, x, y), centres=centres, layers=["idle"])
 
 
 @pytest.mark.parametrize("kind", ["gram", "paper", "rank1"])

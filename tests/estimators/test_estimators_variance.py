@@ -10,8 +10,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent))
 from estimator_cases import close, dense, generator, images, normal, normed, problem, rows_of, scatter
 
-from sgdscope.errors import InvalidInput, NotFound
-from sgdscope.estimators import SVRG, MiniBatch, Stratified, estimates, gradient_variance
+from sgdscope.errors import InvalidInput, NotFinite, NotFound
+from sgdscope.estimators import SVRG, MiniBatch, Stratified, estimates, gradient_variance, variance_of_estimates
+from sgdscope.probes import EstimatorVariance, Recorder
+from sgdscope.training import Snapshot
 
 
 def moved(estimator, build, number=9):
@@ -172,6 +174,13 @@ def test_augmentation_is_drawn_anew_each_time():
         ({"method": "fast"}, NotFound, "unknown method 'fast'"),
         ({"estimator": Given([]), "method": "weights"}, InvalidInput, "method 'weights' is for estimators of this package"),
         ({"estimator": MiniBatch(2, augment=lambda x, g: x), "method": "weights"}, InvalidInput, "without augmentation"),
+        ({"two_pass": "no"}, InvalidInput, "two_pass must be True or False; 'no' came"),
+        ({"guard": -1}, InvalidInput, "guard must be a number from 0 on; -1 came"),
+        ({"guard": float("nan")}, InvalidInput, "guard must be a number from 0 on; nan came"),
+        ({"rescaled_to": [0]}, InvalidInput, r"rescaled_to must be a list of variances above 0; \[0\] came"),
+        ({"rescaled_to": 1e-8}, InvalidInput, "rescaled_to must be a list of variances above 0; 1e-08 came"),
+        ({"estimator": MiniBatch(2, augment=lambda x, g: None)}, InvalidInput, "as many examples as it takes, .*; nothing came"),
+        ({"estimator": MiniBatch(2, augment=lambda x, g: torch.cat([x, x]))}, InvalidInput, "as many examples as it takes, 6; 12 came"),
     ],
 )
 def test_refusals(settings, error, message):
@@ -179,6 +188,46 @@ def test_refusals(settings, error, message):
     settings = {"estimator": MiniBatch(2), "generator": generator()} | settings
     with pytest.raises(error, match=message):
         gradient_variance(settings.pop("estimator"), model, "cross_entropy", x, y, **settings)
+
+
+@pytest.mark.parametrize("kind", [MiniBatch, SVRG])
+def test_gradients_that_are_not_finite_end_a_run(kind):
+    """The square root has a finite value and an infinite slope at 0; large data, so that estimates are made one by one."""
+    x, y = normal(500, 3), torch.randint(2, (500,), generator=generator(1))
+
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.offset = (
+                nn.Parameter(torch.ones(3, 2, dtype=torch.float64)),
+                nn.Parameter(torch.zeros(2, dtype=torch.float64)),
+            )
+
+        def forward(self, x):
+            return x @ self.weight + (self.offset - self.offset.detach()).sqrt()
+
+    settings = {"repeats": 3, "method": "batches", "generator": generator()}
+    model, estimator = Root(), kind(4)
+    estimator.refresh(model, "cross_entropy", x, y, generator=generator())
+    with pytest.raises(NotFinite, match="estimates of the gradient must be finite; .* Has the training diverged"):
+        gradient_variance(estimator, model, "cross_entropy", x, y, **settings)
+    recorder = Recorder(EstimatorVariance({"one": kind(4)}, refresh=lambda step: step == 0, repeats=3), when=True)
+    recorder(Snapshot(model=model, loss="cross_entropy", x=x, y=y, step=0, learning_rate=0.1, batch_size=4))
+    assert recorder.finished and recorder.table.status.tolist() == ["diverged"]
+
+
+def test_estimates_that_are_there_already():
+    first, second = normal(10, 4, seed=1), normal(10, 4, seed=2)
+    whole, blocks = variance_of_estimates(first, second), variance_of_estimates(first.split(3), second.split(4))
+    assert whole == blocks and whole.repeats == 10 and whole.average == pytest.approx(float(first.var(0).mean()))
+    with pytest.raises(InvalidInput, match=r"tensor \(R, d\), or in blocks \(r, d\) of one length d; shape \(4,\) came"):
+        variance_of_estimates(list(first))
+    with pytest.raises(InvalidInput, match=r"shape \(10, 3\) came"):
+        variance_of_estimates([first, first[:, :3]])
+    with pytest.raises(InvalidInput, match=r"shape \(10, 3\) came"):
+        variance_of_estimates(first, second[:, :3])
+    with pytest.raises(InvalidInput, match="as many as the first, 10; 5 came"):
+        variance_of_estimates(first, second[:5])
 
 
 def passes(model, **settings):

@@ -13,6 +13,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no neighbours
 from twins import CASES, case, cross_entropy, half_squares, loop, normal, seeded
 
+from sgdscope.errors import InvalidInput
 from sgdscope.gradients import PerExampleGradients
 
 
@@ -180,9 +181,20 @@ def test_the_loop_on_cuda(name):
     model, x, y = case(name)
     loss = cross_entropy if name not in ("reused layers", "same convolution twice") else half_squares
     expected = loop(model, loss, x, y)
-    with torch.backends.cudnn.flags(
-        enabled=not any(isinstance(module, nn.RNNBase) for module in model.modules())
-    ):  # see the docstring of `of`
-        G = PerExampleGradients.of(model.cuda(), loss, x.cuda(), y.cuda(), chunk=4)
-        for actual, exact in ((G.dense(), expected), (G.gram(), expected @ expected.T), (G.mean(), expected.mean(0))):
-            same(actual.cpu(), exact, rtol=1e-7)
+    G = PerExampleGradients.of(model.cuda(), loss, x.cuda(), y.cuda(), chunk=4)
+    for actual, exact in ((G.dense(), expected), (G.gram(), expected @ expected.T), (G.mean(), expected.mean(0))):
+        same(actual.cpu(), exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_recurrences_in_eval_mode_go_without_cudnn(training):
+    """PyTorch differentiates them in training mode only. The setting is back afterwards, also after an error."""
+    model, x, y = case("lstm")
+    seen = []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    PerExampleGradients.of(model.train(training), cross_entropy, x, y).dense()
+    assert seen and set(seen) == {training} and torch.backends.cudnn.enabled
+    with pytest.raises(InvalidInput, match="x must have the shape"):
+        PerExampleGradients.of(model, cross_entropy, x[:, :, :2], y)
+    assert torch.backends.cudnn.enabled

@@ -205,6 +205,17 @@ class Flattened(nn.Module):
         return self.conv(maps).view(len(x), -1, 4, 2, 2).sin().sum((1, 3, 4))
 
 
+class Temperature(nn.Module):
+    """A learned number that scales the outputs, as in contrastive models."""
+
+    def __init__(self):
+        super().__init__()
+        self.line, self.temperature = nn.Linear(4, 4), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        return self.line(x).tanh() * self.temperature.exp()
+
+
 CASES = {  # name: (build, shape of one example's x, or the number of tokens and the length)
     "lenet": (lenet, (1, 28, 28)),
     "mlp": (mlp, (3, 4)),
@@ -231,6 +242,7 @@ CASES = {  # name: (build, shape of one example's x, or the number of tokens and
         (3, 8, 8),
     ),
     "own parameters": (WithToken, (3, 5)),
+    "temperature": (Temperature, (4,)),
     "bilinear": (lambda: Steps(lambda self, x: self.b(x, x), b=nn.Bilinear(5, 5, 4)), (5,)),
     "tied modules": (tied, (4,)),
     "tied embedding": (tied_embedding, (4, 3)),

@@ -127,7 +127,15 @@ def test_a_shared_generator_changes_the_batches():
     ("estimators", "settings", "message"),
     [
         ({}, {}, "at least one"),
-        ({"sgd": 3}, {}, "estimators must be a dict of names and estimators, at least one, each with a method estimate("),
+        ({"sgd": 3}, {}, "estimator must be an object with estimate(model, loss, x, y, generator=); 3 came"),
+        ({"a": MiniBatch}, {}, "estimator must be an object with estimate(model, loss, x, y, generator=); the class MiniBatch came"),
+        ({3: MiniBatch(3)}, {}, "estimators must be a dict of names and estimators"),
+        (
+            {"a": SVRG(3), "a_before": SVRG(3)},
+            {},
+            "columns 'a_before_...' are those of 'a' before a refresh; 'a_before' came too. Rename it",
+        ),
+        ({"a": SVRG(3)}, {"rescaled_to": [-1.0]}, "rescaled_to must be a list of variances above 0"),
         ([MiniBatch(4)], {}, "estimators must be a dict of names and estimators, at least one"),
         ({"sgd": MiniBatch(2)}, {"refresh": 10}, "refresh must be True, False, or a function of the step, got 10."),
         ({"sgd": MiniBatch(2)}, {"two_pass": "sgd"}, "two_pass must be True, False or a list of names; 'sgd' came"),

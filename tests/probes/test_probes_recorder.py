@@ -149,6 +149,7 @@ def test_a_resumed_run_gives_the_same_table_bit_for_bit(tmp_path, stop):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: Recorder([Accuracy()]).restore(None), "the state must be what state() of a recorder returned; NoneType came."),
         (lambda: Recorder([]), "probes must be probes, or pairs of a probe and a schedule, at least one; [] came."),
         (lambda: Recorder([Accuracy]), "probes must be probes, or pairs of a probe and a schedule"),
         (lambda: Recorder([(Accuracy(), 10)]), "the schedule of Accuracy must be True, False, or a function of the step, got 10."),

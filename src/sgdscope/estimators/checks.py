@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import log10
+from numbers import Real
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from sgdscope.errors import InvalidInput
+from sgdscope.models.examples import Examples, num_examples
 from sgdscope.models.refusals import dropped_share
 
 MOST_OUTCOMES = 1_000_000
@@ -38,14 +40,41 @@ def check_augment(augment: object) -> None:
         raise InvalidInput(f"augment must be a function (x, generator) -> x; {augment!r} came.")
 
 
-def check_share(share: object) -> None:
-    """Refuses what is no part of the data.
+def augmented(augment: Callable[[Examples, torch.Generator], Examples] | None, x: Examples, generator: torch.Generator) -> Examples:
+    """``x`` as the augmentation gives it back, if there is one.
+
+    Raises:
+        InvalidInput: another number of examples, or none.
+    """
+    if augment is None:
+        return x
+    found = augment(x, generator)
+    number = num_examples(x)
+    if found is None or num_examples(found) != number:
+        came = "nothing" if found is None else f"{num_examples(found)}"
+        raise InvalidInput(f"augment must give back as many examples as it takes, {number}; {came} came. Return the changed copy of x.")
+    return found
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuses what is neither True nor False.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} must be True or False; {value!r} came.")
+
+
+def check_share(share: object) -> float:
+    """``share``, if it is a part of the data.
 
     Raises:
         InvalidInput: it is not a number above 0 and at most 1.
     """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share <= 1:
         raise InvalidInput(f"share must be a number above 0 and at most 1, the part of the data; {share!r} came.")
+    return float(share)
 
 
 def check_keep(keep: object) -> None:
@@ -54,7 +83,7 @@ def check_keep(keep: object) -> None:
     Raises:
         InvalidInput: it is not a number from 0 to 1.
     """
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= 1:
+    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 <= keep <= 1:
         raise InvalidInput(f"keep must be a number from 0 to 1, the weight of what the centres were made of; {keep!r} came.")
 
 
@@ -79,6 +108,19 @@ def check_model(model: object) -> None:
         raise InvalidInput(f"model must be a torch.nn.Module; {type(model).__name__} came.")
 
 
+def check_estimator(estimator: object) -> None:
+    """Refuses what estimates nothing.
+
+    Raises:
+        InvalidInput: it has no method ``estimate``, or is a class of estimators.
+    """
+    if isinstance(estimator, type) or not callable(getattr(estimator, "estimate", None)):
+        came = f"the class {estimator.__name__}" if isinstance(estimator, type) else repr(estimator)
+        raise InvalidInput(
+            f"estimator must be an object with estimate(model, loss, x, y, generator=); {came} came. Pass MiniBatch(20), say."
+        )
+
+
 def check_fixed(model: nn.Module) -> None:
     """Refuses a model that draws random numbers of its own: they do not come from the estimator's generator.
 
@@ -100,6 +142,11 @@ def uses_batch_statistics(model: nn.Module) -> bool:
         isinstance(module, _NormBase) and (module.training or isinstance(module, _BatchNorm) and module.running_mean is None)
         for module in model.modules()
     )
+
+
+def modes_of_norms(model: nn.Module) -> list[bool]:
+    """Which of its batch and instance norms are in training mode."""
+    return [module.training for module in model.modules() if isinstance(module, _NormBase)]
 
 
 @contextmanager

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, unknown_name, whole
-from sgdscope.estimators.checks import check_augment, check_generator, check_keep, check_share
+from sgdscope.estimators.checks import augmented, check_augment, check_generator, check_keep, check_model, check_share, check_switch
 from sgdscope.estimators.factored import factored_lloyd
 from sgdscope.estimators.identity import RefreshedOn
 from sgdscope.estimators.lloyd import weighted_lloyd
 from sgdscope.estimators.network import NetworkCentres
 from sgdscope.estimators.partition import Assigner, Clustering, check_fits, check_options
 from sgdscope.estimators.sampled import Augment, Sampled
+from sgdscope.estimators.selection import check_layers, check_used, chosen
 from sgdscope.estimators.stratified import Strata
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.models.examples import Examples, device_of, num_examples, take
 from sgdscope.models.losses import Loss
-from sgdscope.models.parameters import trainable
 
 CENTRES = ("gram", "rank1", "svd")
 
@@ -40,13 +39,15 @@ class GradientClustering(Sampled):
         num_clusters: K.
         batch_size: examples of an estimate; K, since each cluster gives one. Fewer where clusters are empty, as an `update` may leave them.
         centres: ``gram``, exact centres from the (N, N) Gram matrix; ``rank1``, one pair of vectors a cluster and weight (Eq. 5, 6);
-            ``svd``, the best centres of rank ``rank``.
+            ``svd``, the best centres of rank ``rank``. Low rank is for linear and convolutional layers; other parameters (embeddings,
+            norms, biases) have whole centres, K times their size.
         rank: of ``svd``.
         steps: assignments at a refresh; the paper takes 10 on MNIST and 3 elsewhere ("GC T").
         sizes: N_k in the assignment: ``running`` (authors' code), ``previous`` (paper; unstable, see `weighted_lloyd`) or ``none`` (plain k-means).
         refill: how many empty clusters are refilled at each step: ``all``, ``one`` (authors' code) or ``none``.
         pass_batch: after how many examples ``running`` counts are brought up to date. With N at most that, a pass is plain k-means.
-        layers: names of modules or parameters, or patterns such as ``"conv*"``, whose gradients count for the distances; all by default.
+        layers: names of modules or parameters, or patterns of whole names such as ``"*conv*"``, whose gradients count for the distances;
+            all by default.
         biases: whether parameters of one dimension (biases, scales of norms) count; the authors' code leaves them out.
         share: of the examples that a later refresh works on, a random part; the rest keeps its clusters and counts in their sizes.
             The first refresh, or one on another model or data, takes all; so does every one with ``warm=False``.
@@ -91,21 +92,19 @@ class GradientClustering(Sampled):
             )
         if centres not in CENTRES:
             raise unknown_name("centres", str(centres), CENTRES)
-        check_share(share)
         check_augment(augment)
+        check_switch("biases", biases)
+        check_switch("warm", warm)
         if rank != 1 and centres != "svd":
             raise InvalidInput(f"centres {centres!r} have no rank to choose; rank {rank} came. Use centres='svd'.")
         if augment is not None and centres == "gram":
             raise InvalidInput(
                 "exact centres are of fixed per-example gradients; an augmentation came. Use centres='rank1', or leave it out."
             )
-        listed = isinstance(layers, Collection) and not isinstance(layers, str) and len(layers) > 0
-        if layers is not None and not (listed and all(isinstance(layer, str) for layer in layers)):
-            raise InvalidInput(f"layers must be a list of names; {layers!r} came.")
         self.num_clusters = self.batch_size = num_clusters
         self.centres, self.rank, self.steps, self.sizes, self.refill, self.pass_batch = centres, rank, steps, sizes, refill, pass_batch
-        self.layers, self.biases = None if layers is None else list(layers), biases
-        self.share, self.warm, self.augment, self.memory = share, warm, augment, memory
+        self.layers, self.biases = check_layers(layers), biases
+        self.share, self.warm, self.augment, self.memory = check_share(share), warm, augment, memory
         self.clustering: Clustering | None = None
         self.partition: Tensor | None = None
         self._strata: Strata | None = None
@@ -124,6 +123,7 @@ class GradientClustering(Sampled):
                 training mode among it.
         """
         check_generator(generator)
+        check_model(model)
         number = num_examples(x, y)
         check_fits(self.num_clusters, number)
         names = self.parameters(model)
@@ -135,13 +135,13 @@ class GradientClustering(Sampled):
             outside = torch.bincount(start, minlength=self.num_clusters) - torch.bincount(start[index], minlength=self.num_clusters)
             x, y = take(x, index.to(device_of(x))), take(y, index.to(device_of(x)))
         self._check_memory(num_examples(x, y), model)
-        if self.augment is not None:
-            x = self.augment(x, generator)
+        x = augmented(self.augment, x, generator)
         shared = {"steps": self.steps, "sizes": self.sizes, "refill": self.refill, "pass_batch": self.pass_batch, "generator": generator}
         shared |= {"start": start if index is None else start[index], "outside": outside}
         if self.centres == "gram":
-            gram = PerExampleGradients.of(model, loss, x, y, memory=self.memory).gram(parameters=names)
-            found = weighted_lloyd(gram, self.num_clusters, **shared)
+            exact = PerExampleGradients.of(model, loss, x, y, memory=self.memory)
+            check_used(names, next(exact.factors())[1])
+            found = weighted_lloyd(exact.gram(parameters=names), self.num_clusters, **shared)
         else:
 
             def gradients(index: Tensor | None) -> PerExampleGradients:
@@ -201,11 +201,13 @@ class GradientClustering(Sampled):
             )
         check_generator(generator)
         if whole("num_examples", num_examples) > number:
-            raise InvalidInput(f"num_examples must be at most the number of examples; {num_examples} came for {number}.")
+            raise InvalidInput(
+                f"num_examples must be at most the number of examples; {num_examples} came for {number}. Pass num_examples={number} or less."
+            )
         check_keep(keep)
         index = torch.randperm(number, generator=generator, device=generator.device)[:num_examples].to(device_of(x))
         batch = take(x, index)
-        gradients = self._gradients(model, loss, batch if self.augment is None else self.augment(batch, generator), take(y, index))
+        gradients = self._gradients(model, loss, augmented(self.augment, batch, generator), take(y, index))
         partition = self.partition.to(gradients.device, copy=True)
         index = index.to(gradients.device)
         before = partition[index]
@@ -238,17 +240,7 @@ class GradientClustering(Sampled):
         Raises:
             InvalidInput: a layer that matches none, or nothing left.
         """
-        shapes = {name: parameter.dim() for name, parameter in trainable(model).items()}
-        for layer in self.layers or ():
-            if not any(_matches(name, layer) for name in shapes):
-                raise InvalidInput(
-                    f"layers must name modules or parameters that are trained; {layer!r} matches none of {', '.join(shapes)}."
-                )
-        chosen = [name for name in shapes if self.layers is None or any(_matches(name, layer) for layer in self.layers)]
-        chosen = [name for name in chosen if self.biases or shapes[name] > 1]
-        if not chosen:
-            raise InvalidInput(f"some parameters must count for the distances; layers {self.layers} without biases leave none.")
-        return chosen
+        return chosen(model, self.layers, self.biases)
 
     def _take_up(self, partition: Tensor) -> None:
         self.partition, self._strata = partition, Strata(partition)
@@ -296,7 +288,3 @@ class GradientClustering(Sampled):
         if state["centres"] is not None:
             self._network = self._centres(state["centres"]["parameters"])
             self._network.restore(state["centres"])
-
-
-def _matches(name: str, layer: str) -> bool:
-    return name == layer or name.startswith(layer + ".") or fnmatchcase(name, layer)

@@ -88,6 +88,13 @@ class RefreshedOn:
             self._digest = digest({name: tensor for name, tensor, _ in self._data})
         return {"layout": [[name, list(shape)] for name, shape in self._layout], "data": self._digest, "loss": self._loss_name}
 
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles know as much as a `state`: they take up the first model and data that fit."""
+        return self.state()
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(RefreshedOn.restored(state).__dict__)
+
     @classmethod
     def restored(cls, state: dict[str, object]) -> RefreshedOn:
         """From a `state`."""

@@ -144,7 +144,7 @@ def _distances(gram: Tensor, assignment: Tensor, num_clusters: int) -> tuple[Ten
     zero = torch.zeros(num_clusters, dtype=torch.float64, device=gram.device)
     own = zero.index_add(0, assignment, sums.gather(0, assignment[None])[0].double())  # sum_{j, l in k} P_jl
     squares = zero.index_add(0, assignment, gram.diagonal().double())
-    objective = float((sizes * squares - own).sum())
+    objective = float((sizes * squares - own).clamp(min=0).sum())
     count = sizes.clamp(min=1)
     distances = sums.mul_((-2 / count).to(gram.dtype)[:, None]).add_((own / count.square()).to(gram.dtype)[:, None]).add_(gram.diagonal())
     return distances.clamp_(min=0), sizes, objective

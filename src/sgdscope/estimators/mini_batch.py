@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, whole
-from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes
+from sgdscope.estimators.checks import check_augment, check_generator, check_outcomes, check_switch
 from sgdscope.estimators.sampled import Augment, Sampled, count
 from sgdscope.models.examples import Examples
 from sgdscope.models.losses import Loss
@@ -33,6 +33,7 @@ class MiniBatch(Sampled):
     def __init__(self, batch_size: int, *, replacement: bool = False, augment: Augment | None = None):
         self.batch_size = whole("batch_size", batch_size)
         check_augment(augment)
+        check_switch("replacement", replacement)
         self.replacement, self.augment = replacement, augment
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.estimators.centres import RULES, Centres, centres_for
 from sgdscope.estimators.partition import Assigner
+from sgdscope.estimators.selection import check_used
 from sgdscope.gradients import PerExampleGradients
 from sgdscope.gradients.factors import Factor
 
@@ -51,8 +52,7 @@ class NetworkCentres:
                 self.centres[name] = centres_for(factor, self.num_clusters, self.rule, self.rank)
                 self.centres[name].take_up(self._restored.pop(name, {}))
             found.append((self.centres[name], factor))
-        if not found:
-            raise InvalidInput(f"the loss must depend on some of the parameters chosen; it uses none of {', '.join(sorted(self.names))}.")
+        check_used(self.names, factors)
         return found
 
     def add(self, gradients: PerExampleGradients, assignment: Tensor) -> None:

@@ -93,7 +93,9 @@ def check_fits(num_clusters: int, number: int) -> None:
         InvalidInput: there are.
     """
     if num_clusters > number:
-        raise InvalidInput(f"num_clusters must be at most the number of examples; {num_clusters} came for {number}.")
+        raise InvalidInput(
+            f"num_clusters must be at most the number of examples; {num_clusters} came for {number}. Take fewer clusters or more examples."
+        )
 
 
 def refill_empty(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput, unknown_name, whole
-from sgdscope.estimators.checks import check_generator, check_model, keeping_buffers, uses_batch_statistics
+from sgdscope.estimators.checks import augmented, check_estimator, check_generator, check_model, keeping_buffers, uses_batch_statistics
 from sgdscope.estimators.sampled import Sampled
 from sgdscope.gradients import weighted_gradients
 from sgdscope.gradients.budget import MEMORY
@@ -60,11 +60,7 @@ def estimates(
     """
     if method not in METHODS:
         raise unknown_name("method", str(method), METHODS)
-    if isinstance(estimator, type) or not callable(getattr(estimator, "estimate", None)):
-        came = f"the class {estimator.__name__}" if isinstance(estimator, type) else repr(estimator)
-        raise InvalidInput(
-            f"estimator must be an object with estimate(model, loss, x, y, generator=); {came} came. Pass MiniBatch(20), say."
-        )
+    check_estimator(estimator)
     repeats, memory = whole("repeats", repeats), whole("memory", memory)
     check_generator(generator)
     check_model(model)
@@ -100,8 +96,7 @@ def _check_losses(estimator: Sampled, model: nn.Module, loss: Loss, x: Examples,
         return
     few = spread(y, number).to(device_of(x))
     x, y = take(x, few), take(y, few)
-    if estimator.augment is not None:
-        x = estimator.augment(x, torch.Generator().manual_seed(0))  # not from that of the estimates
+    x = augmented(estimator.augment, x, torch.Generator().manual_seed(0))  # not from that of the estimates
     with keeping_buffers(model):
         once(each_alone, model, per_example_loss(loss), x, y, len(few))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdscope.errors import InvalidInput
-from sgdscope.estimators.checks import check_fixed, check_generator
+from sgdscope.estimators.checks import augmented, check_fixed, check_generator
 from sgdscope.gradients.capture import forward
 from sgdscope.models.examples import Examples, check_finite, device_of, leaves, num_examples, take
 from sgdscope.models.losses import Loss, per_example_loss
@@ -105,9 +105,7 @@ class Sampled:
         check_fixed(model)
         index, weights = self.draw(self.check(model, loss, x, y), generator=generator)
         index = index.to(device_of(x))
-        x, y = take(x, index), take(y, index)
-        if self.augment is not None:
-            x = self.augment(x, generator)
+        x, y = augmented(self.augment, take(x, index), generator), take(y, index)
         total = self.offset()
         for sign, part in self.parts(model):
             found = weighted_gradient(part, loss, x, y, sign * weights)
@@ -129,6 +127,8 @@ class Sampled:
             InvalidInput: it is of another kind of estimator, or of one with other options.
         """
         self._check_state(state, "options")
+        if not isinstance(state["options"], Mapping):
+            raise InvalidInput(f"the options of a state must be a dict, as state() gives them; {state['options']!r} came.")
         for name, ours in self.options().items():
             if state["options"].get(name) != ours:
                 raise InvalidInput(

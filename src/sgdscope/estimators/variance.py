@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, nan
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from sgdscope.errors import InvalidInput, whole
-from sgdscope.estimators.checks import check_model, keeping_buffers
+from sgdscope.errors import InvalidInput, NotFinite, whole
+from sgdscope.estimators.checks import check_model, check_switch, keeping_buffers
 from sgdscope.estimators.repeated import Estimator, estimates
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.models.examples import Examples
@@ -90,9 +91,12 @@ def gradient_variance(
         memory: bytes of work.
 
     Raises:
-        InvalidInput: fewer than 2 repeats; what `estimates` refuses.
+        InvalidInput: fewer than 2 repeats, a guard or variances that are no such numbers; what `estimates` refuses.
+        NotFinite: estimates with NaN or infinite values.
     """
     repeats = whole("repeats", repeats, 2)
+    check_switch("two_pass", two_pass)
+    check_scales(guard=guard, rescaled_to=rescaled_to)
     check_model(model)
 
     def again() -> Iterator[Tensor]:
@@ -108,18 +112,23 @@ def variance_of_estimates(
     """The same statistics of estimates that are there already.
 
     Args:
-        first: R estimates, in blocks (r, d).
-        second: R fresh ones, for the authors' forms; else these are NaN.
+        first: R estimates: a tensor (R, d), or blocks (r, d) of them one after the other.
+        second: as many fresh ones, for the authors' forms; else these are NaN.
         guard: of ``normalised_guarded``.
         rescaled_to: average variances for ``normalised_rescaled``.
 
     Raises:
-        InvalidInput: fewer than two estimates.
+        InvalidInput: fewer than two estimates, blocks that are not (r, d), another number or length of second ones, a guard or variances that
+            are no such numbers.
+        NotFinite: NaN or infinite values among the estimates.
     """
+    check_scales(guard=guard, rescaled_to=rescaled_to)
     repeats, mean, squares = _moments(first)
     if repeats < 2:
         raise InvalidInput(f"a variance needs two estimates at least, got {repeats}.")
     variance, mean_square = squares / (repeats - 1), squares / repeats + mean.square()  # (d,) each
+    if not torch.isfinite(mean_square).all():
+        raise NotFinite("estimates of the gradient must be finite; NaN or infinite values came. Has the training diverged?")
     average = variance.mean().item()
     guards = [guard, 0.0, *(guard * average / other for other in rescaled_to)]  # a guard on rescaled squares is a rescaled guard
     against, two_pass = ([nan] * len(guards), nan) if second is None else _against(mean, second, repeats, guards)
@@ -139,10 +148,37 @@ def variance_of_estimates(
     )
 
 
+def check_scales(*, guard: object, rescaled_to: object) -> None:
+    """Refuses a guard and variances to rescale to that are none.
+
+    Raises:
+        InvalidInput: a guard that is no number from 0 on, variances that are not a list of numbers above 0.
+    """
+    if not _is_number(guard) or guard < 0:
+        raise InvalidInput(f"guard must be a number from 0 on; {guard!r} came. The authors' code has 1e-7.")
+    listed = isinstance(rescaled_to, Iterable) and not isinstance(rescaled_to, str)
+    if not listed or not all(_is_number(value) and value > 0 for value in rescaled_to):
+        raise InvalidInput(f"rescaled_to must be a list of variances above 0; {rescaled_to!r} came.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def _rows(blocks: Iterable[Tensor], length: int | None = None) -> Iterator[Tensor]:
+    """Estimates (d,) one by one from their blocks (r, d)."""
+    for block in [blocks] if isinstance(blocks, Tensor) else blocks:
+        if not isinstance(block, Tensor) or block.dim() != 2 or length not in (None, block.shape[1]):
+            came = f"shape {tuple(block.shape)}" if isinstance(block, Tensor) else type(block).__name__
+            raise InvalidInput(f"estimates must come as a tensor (R, d), or in blocks (r, d) of one length d; {came} came.")
+        length = block.shape[1]
+        yield from block.detach()
+
+
 def _moments(blocks: Iterable[Tensor]) -> tuple[int, Tensor | None, Tensor | None]:
     """Number, mean (d,) and sum of squared deviations from it (d,), updated row by row in place (Welford 1962)."""
     count, mean, squares = 0, None, None
-    for count, row in enumerate((row for block in blocks for row in block.detach()), start=1):
+    for count, row in enumerate(_rows(blocks), start=1):
         if mean is None:
             mean, squares, step = torch.zeros(3, *row.shape, dtype=torch.float64, device=row.device)
         torch.sub(row, mean, out=step)
@@ -154,11 +190,15 @@ def _moments(blocks: Iterable[Tensor]) -> tuple[int, Tensor | None, Tensor | Non
 def _against(mean: Tensor, blocks: Iterable[Tensor], repeats: int, guards: Sequence[float]) -> tuple[list[float], float]:
     """The authors' statistic for several guards, and their variance, of estimates that the mean was not made from."""
     deviations, squares, work = torch.zeros(3, *mean.shape, dtype=torch.float64, device=mean.device)
-    for row in (row for block in blocks for row in block.detach()):
+    count = 0
+    for row in _rows(blocks, len(mean)):
+        count += 1
         torch.sub(row, mean, out=work)
         deviations.addcmul_(work, work)
         work.copy_(row)
         squares.addcmul_(work, work)
+    if count != repeats:
+        raise InvalidInput(f"the second estimates must be as many as the first, {repeats}; {count} came.")
     found = []
     for guard in guards:
         ratio = torch.div(deviations, squares + guard, out=work)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.utils._pytree import tree_flatten
 
 from sgdscope.errors import InvalidInput, NotFinite
@@ -85,6 +86,19 @@ def _watching(model: nn.Module, layers: Iterable[str], uses: list[Use]) -> Itera
             handle.remove()
 
 
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Runs recurrent layers in eval mode without cuDNN: PyTorch does not differentiate its recurrences there."""
+    off = cudnn.enabled and any(isinstance(module, nn.RNNBase) and not module.training for module in model.modules())
+    if off:
+        cudnn.enabled = False
+    try:
+        yield
+    finally:
+        if off:
+            cudnn.enabled = True
+
+
 def forward(
     model: nn.Module, loss: Callable[[object, object], Tensor], x: Examples, y: Examples, num_examples: int, layers: Iterable[str] = ()
 ) -> tuple[Tensor, list[Use], object]:
@@ -95,7 +109,7 @@ def forward(
     """
     uses: list[Use] = []
     with torch.inference_mode(False), torch.enable_grad():
-        with _watching(model, layers, uses):
+        with _watching(model, layers, uses), differentiable(model):
             outputs = call(model, x)
         losses = losses_of(loss, outputs, y, num_examples)
     if not losses.requires_grad:

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sgdscope.gradients.axes import UseAxes, split
-from sgdscope.gradients.capture import Use
+from sgdscope.gradients.capture import Use, differentiable
 
 ALONE: set[type] = {nn.LSTM, nn.GRU, nn.RNN}
 """Layers that vmap would call one example at a time as well, or fails on."""
@@ -42,7 +42,7 @@ def layer_gradients(module: nn.Module, names: Sequence[str], use: Use, axes: Use
         _, pull = vjp(lambda values: run(values, own), parameters)
         return pull(tuple(gradient))[0]
 
-    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), differentiable(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "performance drop because we have not yet implemented the batching rule"
         if type(module) not in ALONE:
             try:

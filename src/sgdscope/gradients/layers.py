@@ -35,7 +35,7 @@ def factors_of(module: nn.Module, owned: Mapping[str, int], use: Use, axes: UseA
             return _convolution(module, owned, *_inputs_and_gradients(use, axes, num_examples))
     names = list(owned)
     gradients = layer_gradients(module, names, use, axes, num_examples)
-    return {owned[name]: Rows(gradient.flatten(1)) for name, gradient in zip(names, gradients, strict=True)}
+    return {owned[name]: Rows(gradient.reshape(num_examples, -1)) for name, gradient in zip(names, gradients, strict=True)}
 
 
 def _inputs_and_gradients(use: Use, axes: UseAxes, num_examples: int) -> tuple[Tensor, Tensor]:

@@ -63,8 +63,7 @@ class PerExampleGradients:
 
         Args:
             model: any module whose forward calls its layers. Linear, Conv1d, Conv2d and Embedding keep factors; other layers with parameters
-                go through `torch.func` one layer at a time, with the same numbers. Batch norm in eval mode, no active dropout. PyTorch does not
-                differentiate cuDNN's recurrent layers in eval mode: on a GPU call within ``torch.backends.cudnn.flags(enabled=False)``.
+                go through `torch.func` one layer at a time, with the same numbers. Batch norm in eval mode, no active dropout.
             loss: a name (``cross_entropy``, ``squared_error``, ``mse``, ``binary_cross_entropy``; constants in `models.losses`), or a callable
                 ``(outputs, y) -> (N,)`` losses.
             x: tensor or (nested) dict of tensors, examples first; a dict is passed as ``model(**x)``. Kept by reference: do not write into it.

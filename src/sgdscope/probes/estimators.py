@@ -9,7 +9,9 @@ import torch
 from sgdscope.data.synthetic import stream_generator
 from sgdscope.errors import InvalidInput, whole
 from sgdscope.estimators import SVRG, GradientClustering, gradient_variance
+from sgdscope.estimators.checks import check_estimator
 from sgdscope.estimators.repeated import Estimator
+from sgdscope.estimators.variance import GUARD, check_scales
 from sgdscope.gradients.budget import MEMORY
 from sgdscope.probes.probe import Measured, Probe
 from sgdscope.training import Snapshot, When, due, measuring
@@ -54,7 +56,8 @@ class EstimatorVariance(Probe):
         memory: bytes of work of a measurement.
 
     Raises:
-        InvalidInput: no estimators, or something else in their place; no schedule; a name under ``two_pass`` that is none of theirs.
+        InvalidInput: no estimators, or something else in their place; a name that is another one with ``_before``; no schedule; a
+            name under ``two_pass`` that is none of theirs; variances to rescale to that are not above 0.
     """
 
     def __init__(
@@ -70,11 +73,15 @@ class EstimatorVariance(Probe):
         memory: int = MEMORY,
     ) -> None:
         named = estimators if isinstance(estimators, Mapping) else {}
-        if not named or not all(callable(getattr(one, "estimate", None)) for one in named.values()):
-            raise InvalidInput(
-                "estimators must be a dict of names and estimators, at least one, each with a method estimate(model, loss, x, y, generator=); "
-                f"{estimators!r} came."
-            )
+        if not named or not all(isinstance(name, str) for name in named):
+            raise InvalidInput(f"estimators must be a dict of names and estimators, at least one; {estimators!r} came.")
+        for name, one in named.items():
+            check_estimator(one)
+            if f"{name}_before" in named:
+                raise InvalidInput(
+                    f"columns '{name}_before_...' are those of {name!r} before a refresh; {name + '_before'!r} came too. Rename it."
+                )
+        check_scales(guard=GUARD, rescaled_to=rescaled_to)
         check_when("refresh", refresh)
         self.estimators, self.refresh, self.repeats, self.seed = dict(named), refresh, whole("repeats", repeats, 2), seed
         self.two_pass = _names(two_pass, named)

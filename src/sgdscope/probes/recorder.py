@@ -32,7 +32,7 @@ class Recorder:
     Handed to `train` as ``carry={"recorder": recorder}`` it goes into the checkpoint, and a resumed run gives the same table bit for bit.
 
     Args:
-        probes: what to measure; a pair (probe, schedule) has a schedule of its own.
+        probes: what to measure, one or several; a pair (probe, schedule) has a schedule of its own.
         when: schedule of the others: a function of the number of steps made, or True for every step.
         until: ends the run by what was measured: a function of the row, such as `Reaches`. See `finished`.
 
@@ -41,9 +41,10 @@ class Recorder:
     """
 
     def __init__(self, probes: Sequence[Probe | tuple[Probe, When]], *, when: When = True, until: Until | None = None) -> None:
-        pairs = [item if isinstance(item, tuple) else (item, when) for item in probes]
+        listed = [probes] if isinstance(probes, Probe) else list(probes)
+        pairs = [item if isinstance(item, tuple) else (item, when) for item in listed]
         if not pairs or not all(len(pair) == 2 and isinstance(pair[0], Probe) for pair in pairs):
-            raise InvalidInput(f"probes must be probes, or pairs of a probe and a schedule, at least one; {list(probes)!r} came.")
+            raise InvalidInput(f"probes must be probes, or pairs of a probe and a schedule, at least one; {listed!r} came.")
         check_when("when", when)
         for probe, own in pairs:
             check_when(f"the schedule of {type(probe).__name__}", own)
@@ -156,6 +157,8 @@ class Recorder:
         Raises:
             InvalidInput: the state of other probes, of the same ones in another order, or with other settings.
         """
+        if not isinstance(state, Mapping):
+            raise InvalidInput(f"the state must be what state() of a recorder returned; {type(state).__name__} came.")
         for theirs, ours in zip_longest(state.get("settings", ["probes without settings"]), self._settings, fillvalue="no probe"):
             if theirs != ours:
                 raise InvalidInput(

@@ -177,7 +177,7 @@ judge(
 )
 
 # %% [markdown]
-# ## Little for an MLP, one to two passes for a ResNet
+# ## Little for an MLP, a pass or two for a ResNet
 #
 # Three networks: the paper's MLP with 128 samples and 128 clusters, ResNet8 and ResNet18 without batch normalisation on 32 x 32 images with
 # as many samples as one core can take in the time of a page, 32 clusters. A and U are timed alone, on factors that lie ready; an *iteration* does both in one pass through the

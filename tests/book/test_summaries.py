@@ -93,10 +93,12 @@ def test_the_statistic_goes_with_the_time_up_to_a_loss_and_not_with_whole_runs(c
     assert (problem_table(table).measurements == 1).sum() == 18  # of 30: for fast problems the mean is one early measurement
 
 
-def test_the_printed_sizes_lose_early_and_win_late_and_running_counts_lose_to_none_at_128(committed):
+def test_the_printed_sizes_lose_early_and_not_always_late_and_running_counts_lose_to_none_at_128(committed):
     found = cluster_summary(committed("01_stratified", "clusters"))
     of = np.log(found.variance).groupby([found.step, found.sizes]).mean().unstack()
-    assert (of.previous > of.none)[of.index < 5000].all() and of.loc[5000, "previous"] < of.loc[5000, ["running", "none"]].min()
+    assert (of.previous > of.none)[of.index < 5000].all() and (of.previous > of.running)[of.index < 5000].all()
+    cases = found[found.step == 5000].pivot_table(index=["model", "K", "seed"], columns="sizes", values="variance")
+    assert [(cases.idxmin(axis=1) == "previous").sum(), (cases.idxmax(axis=1) == "previous").sum(), len(cases)] == [7, 4, 12]
     late = found[(found.K == 128) & (found.step == 5000)].groupby("sizes").variance.mean()
     assert late["none"] < late["running"]
 

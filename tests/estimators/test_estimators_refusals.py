@@ -40,7 +40,16 @@ def test_more_examples_than_there_are():
     assert estimate(MiniBatch(7, replacement=True), model, x, y).shape == (27,)
 
 
-@pytest.mark.parametrize("partition", [[0, 1], torch.zeros(3), torch.zeros(2, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "partition",
+    [
+        [0, 1],
+        torch.zeros(3),
+        torch.zeros(2, 2, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(3, dtype=torch.complex64),
+    ],
+)
 def test_partitions(partition):
     with pytest.raises(InvalidInput, match=r"partition must be a tensor \(N,\) of whole numbers"):
         Stratified(partition)

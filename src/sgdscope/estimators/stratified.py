@@ -64,7 +64,13 @@ class Stratified(Sampled):
     """
 
     def __init__(self, partition: Tensor, *, augment: Augment | None = None):
-        if not isinstance(partition, Tensor) or partition.dim() != 1 or not len(partition) or partition.is_floating_point():
+        if (
+            not isinstance(partition, Tensor)
+            or partition.dim() != 1
+            or not len(partition)
+            or partition.is_floating_point()
+            or partition.is_complex()
+        ):
             came = f"{tuple(partition.shape)} of {partition.dtype}" if isinstance(partition, Tensor) else type(partition).__name__
             raise InvalidInput(f"partition must be a tensor (N,) of whole numbers, the set of each example; {came} came.")
         check_augment(augment)

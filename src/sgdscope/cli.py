@@ -83,9 +83,11 @@ def plan(options: argparse.Namespace) -> None:
         if row.present == row.expected:
             seconds = memory = "–"
         print(f"{row.function:{width}} {f'{row.present}/{row.expected}':>9} {seconds:>15} {memory:>10}  {row.basis}")
-    total = sum(row.seconds or 0.0 for row in rows)
-    unknown = " and what is unknown" if any(row.seconds is None for row in rows) else ""
-    print(f"{'all':{width}} {f'{sum(row.present for row in rows)}/{sum(row.expected for row in rows)}':>9} {f'{total:.1f} s':>15}{unknown}")
+    known = sum(row.seconds or 0.0 for row in rows)
+    total = f"{known:.1f} s"
+    if any(row.seconds is None for row in rows):
+        total = f"at least {total}" if known else "unknown"
+    print(f"{'all':{width}} {f'{sum(row.present for row in rows)}/{sum(row.expected for row in rows)}':>9} {total:>15}")
 
 
 def compute(options: argparse.Namespace) -> None:

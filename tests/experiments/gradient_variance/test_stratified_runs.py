@@ -344,8 +344,8 @@ def test_an_unknown_protocol():
 # The page
 
 PARAMETERS = {
-    "dataset": "digits", "models": ["mlp", "lenet"], "hidden": [5], "seeds": [0, 1], "stages": [0, 3], "learning_rate": 0.1, "batch_size": 4,
-    "num_examples": 30, "num_clusters": [3, 5], "sampled_clusters": 4, "repeats": 5, "point_sets": 2, "point_stages": [0, 5],
+    "dataset": "fashion_mnist_small", "models": ["mlp", "lenet"], "hidden": [5], "seeds": [0, 1], "stages": [0, 3], "learning_rate": 0.1,
+    "batch_size": 4, "num_examples": 30, "num_clusters": [3, 5], "sampled_clusters": 4, "repeats": 5, "point_sets": 2, "point_stages": [0, 5],
 }  # fmt: skip
 
 

@@ -319,6 +319,11 @@ def test_the_three_rules_start_alike(store):
     assert table.groupby("step").objective.nunique().max() == 1, "with one chunk of 32 all weights are 1 in the first step"
 
 
+def test_more_examples_than_there_are(store):
+    with pytest.raises(InvalidInput, match=r"num_examples = 1,439 exceeds the 1,438 examples of digits, train"):
+        next(stratified_networks.along(stratified_networks.Clusters(**TRAINING, num_examples=1439, num_clusters=(3,))))
+
+
 # The plane
 
 

@@ -28,7 +28,9 @@ def say(pages, store, capsys):
 
 def test_list(say):
     status, out, _ = say("list")
-    assert status == 0 and out.splitlines()[0].split() == ["toy/01_works", "A", "toy", "page", "(2", "claims)"]
+    first, second, *_ = out.splitlines()
+    assert status == 0 and first.split() == ["toy/01_works", "A", "toy", "page", "(2", "claims)"]
+    assert first.index("A toy page") == len("toy/02_raises") + 2 == second.rindex("  ") + 2, "one column, however long the names are"
 
 
 def test_show(say):
@@ -105,6 +107,12 @@ def test_execute(pages, store, monkeypatch, say):
     ("line", "message"),
     [
         ("show toy/01_work", "unknown page 'toy/01_work'. Did you mean 'toy/01_works'? Valid: toy/01_works, toy/02_raises, toy/03_dies."),
+        ("show toy/2", "unknown page 'toy/2'. Did you mean 'toy/02_raises'? Valid:"),
+        (
+            "execute toy/01_works -o /dev/null/x.ipynb",
+            "the notebook cannot be written to /dev/null/x.ipynb (File exists); give another file.",
+        ),
+        ("execute toy/01_works -o /dev", "the notebook cannot be written to /dev (Is a directory); give another file."),
         ("execute toy/01_works --scale tiny", "unknown scale 'tiny'. Valid: smoke, quick, paper."),
         ("execute toy/01_works --scale paper", "unknown parameter set '01_works.paper.yaml'"),
         ("plan toy/01_works -p rate 1", "unknown parameter 'rate'"),

@@ -36,8 +36,10 @@ def list_pages(options: argparse.Namespace) -> None:
     """List all pages with their titles."""
     from sgdscope.pages import all_pages
 
-    for page in all_pages():
-        print(f"{page.name:32} {page.title} ({len(page.claims)} claims)")
+    pages = all_pages()
+    width = max((len(page.name) for page in pages), default=0)
+    for page in pages:
+        print(f"{page.name:{width}}  {page.title} ({len(page.claims)} claims)")
 
 
 def show(options: argparse.Namespace) -> None:

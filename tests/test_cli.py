@@ -12,6 +12,7 @@ import pytest
 from sgdscope.claims import Evidence, Measurement, judge
 from sgdscope.cli import main
 from sgdscope.pages import find
+from sgdscope.runs.plan import Planned
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def say(pages, store, capsys):
 
 def test_list(say):
     status, out, _ = say("list")
-    assert status == 0 and out.splitlines()[0].split() == ["toy/01_works", "A", "toy", "page", "(2", "claims)"]
+    first, second, *_ = out.splitlines()
+    assert status == 0 and first.split() == ["toy/01_works", "A", "toy", "page", "(2", "claims)"]
+    assert first.index("A toy page") == len("toy/02_raises") + 2 == second.rindex("  ") + 2, "one column, however long the names are"
 
 
 def test_show(say):
@@ -43,12 +46,19 @@ def test_plan_compute_plan(say):
         "compute toy/01_works": ["toy/01_works: 6 of 6 runs are in the store (shard 1/1)."],
         "plan toy/01_works --scale quick": ["toy.works.descend 4/4 – – nothing to do"],
         "plan toy/01_works -p seeds [0,1,2]": ["toy.works.descend 4/6 0.0 s", "MiB runs at other seeds"],
-        "plan toy/01_works --scale smoke": ["toy.works.descend 0/2", "rough: other settings"],
+        "plan toy/01_works -p learning_rates [0.2]": ["toy.works.descend 0/2 0.0 s", "rough: other settings"],
+        "plan toy/01_works --scale smoke": ["toy.works.descend 0/2 unknown unknown no run like them yet", "all 2/4 unknown"],
     }.items():
         status, out, _ = say(line)
         assert status == 0
         for text in expected:
             assert text in " ".join(out.split()), line
+
+
+def test_a_plan_with_a_part_that_nobody_knows(say, monkeypatch):
+    rows = [Planned("a", 3, 1, 12.5, 100.0, "runs at other seeds"), Planned("b", 2, 0, None, None, "no run like them yet")]
+    monkeypatch.setattr("sgdscope.runs.plan.plan", lambda configs: rows)
+    assert say("plan toy/01_works")[1].splitlines()[-1].split() == ["all", "1/5", "at", "least", "12.5", "s"]
 
 
 def test_shards_are_a_partition_that_keeps_batches_together(say, monkeypatch):
@@ -97,6 +107,12 @@ def test_execute(pages, store, monkeypatch, say):
     ("line", "message"),
     [
         ("show toy/01_work", "unknown page 'toy/01_work'. Did you mean 'toy/01_works'? Valid: toy/01_works, toy/02_raises, toy/03_dies."),
+        ("show toy/2", "unknown page 'toy/2'. Did you mean 'toy/02_raises'? Valid:"),
+        (
+            "execute toy/01_works -o /dev/null/x.ipynb",
+            "the notebook cannot be written to /dev/null/x.ipynb (File exists); give another file.",
+        ),
+        ("execute toy/01_works -o /dev", "the notebook cannot be written to /dev (Is a directory); give another file."),
         ("execute toy/01_works --scale tiny", "unknown scale 'tiny'. Valid: smoke, quick, paper."),
         ("execute toy/01_works --scale paper", "unknown parameter set '01_works.paper.yaml'"),
         ("plan toy/01_works -p rate 1", "unknown parameter 'rate'"),

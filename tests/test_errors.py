@@ -4,7 +4,26 @@ import numpy as np
 import pytest
 import torch
 
-from sgdscope.errors import InvalidInput, whole
+from sgdscope.errors import InvalidInput, unknown_name, whole
+
+PAGES = ["break_even/01_model", "variance/01_stratified", "variance/03_mnist", "variance/04_cifar", "variance/11_model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("variance/1", "variance/01_stratified"),  # by its number, before the spelling
+        ("variance/11", "variance/11_model"),
+        ("mnist", "variance/03_mnist"),
+        ("Variance", "variance/01_stratified"),
+        ("break_even/model", "break_even/01_model"),
+        ("", None),
+        ("nothing like it", None),
+    ],
+)
+def test_the_nearest_name(name, near):
+    hint = f" Did you mean {near!r}?" if near else ""
+    assert str(unknown_name("page", name, PAGES)) == f"unknown page {name!r}.{hint} Valid: {', '.join(PAGES)}."
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3)])

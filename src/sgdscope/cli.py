@@ -36,8 +36,10 @@ def list_pages(options: argparse.Namespace) -> None:
     """List all pages with their titles."""
     from sgdscope.pages import all_pages
 
-    for page in all_pages():
-        print(f"{page.name:32} {page.title} ({len(page.claims)} claims)")
+    pages = all_pages()
+    width = max((len(page.name) for page in pages), default=0)
+    for page in pages:
+        print(f"{page.name:{width}}  {page.title} ({len(page.claims)} claims)")
 
 
 def show(options: argparse.Namespace) -> None:
@@ -83,9 +85,11 @@ def plan(options: argparse.Namespace) -> None:
         if row.present == row.expected:
             seconds = memory = "–"
         print(f"{row.function:{width}} {f'{row.present}/{row.expected}':>9} {seconds:>15} {memory:>10}  {row.basis}")
-    total = sum(row.seconds or 0.0 for row in rows)
-    unknown = " and what is unknown" if any(row.seconds is None for row in rows) else ""
-    print(f"{'all':{width}} {f'{sum(row.present for row in rows)}/{sum(row.expected for row in rows)}':>9} {f'{total:.1f} s':>15}{unknown}")
+    known = sum(row.seconds or 0.0 for row in rows)
+    total = f"{known:.1f} s"
+    if any(row.seconds is None for row in rows):
+        total = f"at least {total}" if known else "unknown"
+    print(f"{'all':{width}} {f'{sum(row.present for row in rows)}/{sum(row.expected for row in rows)}':>9} {total:>15}")
 
 
 def compute(options: argparse.Namespace) -> None:

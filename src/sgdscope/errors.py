@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -26,9 +27,20 @@ class NotFound(SgdscopeError, LookupError):
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> NotFound:
     """The error for a name that does not exist: lists the valid ones and the nearest."""
     valid = list(valid)
-    near = get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = f" Did you mean {near!r}?" if (near := _nearest(name, valid)) else ""
     return NotFound(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")
+
+
+def _nearest(name: str, valid: list[str]) -> str | None:
+    """The first that begins with a name, else that holds it (whatever the case, and zeros before numbers), else that is spelled like it."""
+    text = _plain(name)
+    holding = [other for other in valid if text and text in _plain(other)]
+    beginning = [other for other in holding if _plain(other).startswith(text)]
+    return next(iter([*beginning, *holding, *get_close_matches(name, valid, n=1)]), None)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\b0+(?=\d)", "", text.lower())
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None, *, note: str = "") -> int:

@@ -1,6 +1,7 @@
 """What runs will cost, and the way of stored runs into the repository."""
 
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from example_runs import Descent, Square, square
 
 from sgdscope.errors import InvalidInput, NotFound
-from sgdscope.runs import Damaged, Result, collect, get, promote
+from sgdscope.runs import Damaged, Result, collect, get, promote, run
 from sgdscope.runs import store as stores
 from sgdscope.runs.plan import plan
 from sgdscope.runs.provenance import Provenance
@@ -16,10 +17,12 @@ from sgdscope.runs.provenance import Provenance
 FIRST = Square(1)
 
 
-def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None, resumed=False, device="cpu"):
+def put(config, *, seconds=1.0, peak=100.0, commit="0123456789ab", result=None, resumed=False, device="cpu", function=square):
     """A stored run with a provenance of our choice."""
-    provenance = Provenance(fingerprint=square.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak, resumed=resumed, device=device)
-    stores.save(square, config, result or square(config), provenance)
+    provenance = Provenance(
+        fingerprint=function.fingerprint(), commit=commit, seconds=seconds, peak_mib=peak, resumed=resumed, device=device
+    )
+    stores.save(function, config, result or function(config), provenance)
 
 
 # Plan
@@ -71,6 +74,49 @@ def test_rough_from_other_settings(store, calls, checkout):
     put(Square(1, factor=2.0), seconds=4.0, peak=200)
     (row,) = plan([Square(1, factor=3.0), Square(2)])
     assert (row.seconds, row.peak_mib, row.basis) == (3.0 + 2.0, 200, "rough: other settings")
+
+
+@dataclass(frozen=True)
+class Sized:
+    seed: int
+    num_steps: int = 100
+    widths: tuple[int, ...] = (10, 10)
+    num_examples: int | None = None
+    rate: float = 0.1
+    name: str = "a"
+    draws_seed: int | None = None
+
+
+@run(version=1)
+def sized(config: Sized) -> Result:
+    return Result(pd.DataFrame({"step": [config.num_steps]}))
+
+
+def test_the_nearest_runs_tell(store, calls, checkout):
+    put(Sized(1, num_steps=150, rate=0.3, name="b"), seconds=50.0, function=sized)
+    put(Sized(1, num_steps=150, name="b"), seconds=7.0, function=sized)
+    put(Sized(2, rate=0.3, name="b"), seconds=9.0, function=sized)
+    (row,) = plan([Sized(3)])
+    assert (row.seconds, row.basis) == (8.0, "rough: other settings")  # two fields apart, not three; not scaled with the steps
+    put(Sized(2, draws_seed=7), seconds=1.0, function=sized)
+    assert plan([Sized(3)])[0].seconds == 1.0 and plan([Sized(3)])[0].basis == "runs at other seeds"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_steps": 201}, {"num_steps": 49}, {"widths": (40, 1)}, {"widths": (9,)}, {"num_examples": 10}], ids=str
+)
+def test_runs_of_another_size_tell_nothing(store, calls, checkout, changes):
+    put(Sized(1), seconds=2.0, function=sized)
+    (row,) = plan([Sized(1, **changes)])
+    assert (row.seconds, row.peak_mib, row.basis) == (None, None, "no run like them yet")
+    (row,) = plan([Sized(1, **changes), Sized(2)])
+    assert (row.seconds, row.peak_mib, row.basis) == (None, None, "no run like 1 of them yet")
+
+
+@pytest.mark.parametrize("changes", [{"num_steps": 200}, {"num_steps": 50}, {"widths": (40,)}], ids=str)
+def test_twice_the_size_is_near_enough(store, calls, checkout, changes):
+    put(Sized(1), seconds=2.0, function=sized)
+    assert plan([Sized(1, **changes)])[0].seconds == 2.0
 
 
 def test_one_row_a_function(store, calls, checkout):

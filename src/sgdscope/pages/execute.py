@@ -14,7 +14,7 @@ import nbformat
 from traitlets.config import Config
 
 from sgdscope import paths
-from sgdscope.errors import SgdscopeError
+from sgdscope.errors import InvalidInput, SgdscopeError
 from sgdscope.pages.page import Page
 from sgdscope.pages.table import parameters_markdown
 from sgdscope.runs import progress
@@ -47,6 +47,7 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
         label: scale named on the page if another than ``scale`` (``custom`` after changed parameters).
 
     Raises:
+        InvalidInput: the output cannot be written.
         ExecutionFailed: a cell raised; says which, and where the notebook is.
     """
     import papermill
@@ -58,7 +59,11 @@ def execute(page: Page, scale: str, values: dict[str, Any], output: Path, *, lab
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["sgdscope"] = {"page": page.name, "scale": label or scale}
     notebook.metadata.pop("jupytext", None)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.open("a").close()
+    except OSError as error:
+        raise InvalidInput(f"the notebook cannot be written to {output} ({error.strerror}); give another file.") from error
     needed = environment(page, label or scale, values)
     before = {name: os.environ.get(name) for name in needed}
     os.environ |= needed

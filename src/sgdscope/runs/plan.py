@@ -1,4 +1,4 @@
-"""What a set of runs will cost: which are present, and time and memory of the rest from the times of runs like them."""
+"""What a set of runs will cost: which are present, and time and memory of the rest from those of runs like them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sgdscope.runs.files import Damaged
 from sgdscope.runs.provenance import gpu_here
 from sgdscope.runs.run import run_of
 
+_ABSENT = object()
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -22,7 +24,7 @@ class Planned:
     function: str
     expected: int
     present: int
-    seconds: float | None  # wall time of the missing ones; None where no run like them is known
+    seconds: float | None  # wall time of the missing ones; None where for one of them no run like it is known
     peak_mib: float | None  # the largest of them
     basis: str  # what the estimate rests on
 
@@ -30,9 +32,10 @@ class Planned:
 def plan(configs: Sequence[Any]) -> list[Planned]:
     """Rows for each run function: how many of its configurations are present, and what the missing ones will cost.
 
-    A missing run is expected to take what stored runs that differ from it in the seed alone took; where there are none, the mean
-    over all stored runs of its function, called rough. Among either, runs that were interrupted, whose times are incomplete, and those of a GPU,
-    where none is here, count only where there are no others.
+    A missing run is expected to take what stored runs that differ from it in seeds alone took. Where there are none: the mean over those
+    that share the most fields with it, among the stored runs of its size (each whole number at most twice the other), called rough. Times are
+    not scaled, so without runs of its size what it and its row will cost is unknown. Among any of these, runs that were interrupted, whose times
+    are incomplete, and those of a GPU, where none is here, count only where there are no others.
     """
     by_function: dict[str, list[Any]] = defaultdict(list)
     for config in configs:
@@ -40,30 +43,31 @@ def plan(configs: Sequence[Any]) -> list[Planned]:
     rows = []
     for name, members in by_function.items():
         run = run_of(members[0])
-        missing = [config for config in members if store.about(run, config) is None]
+        missing = [canonical(config) for config in members if store.about(run, config) is None]
         known = _known(name)
-        seconds, peaks, rough, elsewhere = 0.0, [], False, False
+        seconds, peaks, rough, elsewhere, unlike = 0.0, [], False, False, 0
         for config in missing:
-            twin = _without_seed(canonical(config))
-            like = [about for about in known if _without_seed(about["config"]) == twin]
-            rough |= not like
-            used = [about["provenance"] for about in _telling(like or known)]
+            like = _nearest(config, known)
+            if not like:
+                unlike += 1
+                continue
+            rough |= _apart(config, like[0]["config"]) > 0
+            used = [about["provenance"] for about in _telling(like)]
             elsewhere |= any(map(_elsewhere, used))
-            if used:
-                seconds += mean(provenance["seconds"] for provenance in used)
-                peaks += [provenance["peak_mib"] for provenance in used]
+            seconds += mean(provenance["seconds"] for provenance in used)
+            peaks += [provenance["peak_mib"] for provenance in used]
         basis = (
             "nothing to do"
             if not missing
-            else "no run like them yet"
-            if not known
+            else f"no run like {'them' if unlike == len(missing) else f'{unlike} of them'} yet"
+            if unlike
             else "rough: other settings"
             if rough
             else "runs at other seeds"
         )
         basis += ", on a GPU" * elsewhere
-        unknown = bool(missing) and not known
-        rows.append(Planned(name, len(members), len(members) - len(missing), None if unknown else seconds, max(peaks, default=None), basis))
+        time, memory = (None, None) if unlike else (seconds, max(peaks, default=None))
+        rows.append(Planned(name, len(members), len(members) - len(missing), time, memory, basis))
     return rows
 
 
@@ -88,6 +92,35 @@ def _elsewhere(provenance: dict[str, Any]) -> bool:
     return provenance["device"] != "cpu" and not gpu_here()
 
 
-def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration's fields but the seed."""
-    return {name: value for name, value in config.items() if name != "seed"}
+def _nearest(config: dict[str, Any], known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The known runs of a configuration's size that differ from it in the fewest fields."""
+    apart = [(_apart(config, about["config"]), about) for about in known if _same_size(config, about["config"])]
+    fewest = min((number for number, _ in apart), default=0)
+    return [about for number, about in apart if number == fewest]
+
+
+def _apart(config: dict[str, Any], stored: dict[str, Any]) -> int:
+    """In how many fields beside seeds two configurations differ; a field that only one has (added since) counts."""
+    return sum(config.get(name, _ABSENT) != stored.get(name, _ABSENT) for name in config.keys() | stored.keys() if not _is_seed(name))
+
+
+def _same_size(config: dict[str, Any], stored: dict[str, Any]) -> bool:
+    """Whether no whole number of one, or sum of a list of them, is more than twice the other's; None (all there is) is like itself only."""
+    for name in config.keys() & stored.keys():
+        one, other = _size(config[name]), _size(stored[name])
+        if _is_seed(name) or one == other:
+            continue
+        if one is None or other is None or max(one, other) > 2 * min(one, other):
+            return False
+    return True
+
+
+def _size(value: Any) -> int | None:
+    """A whole number, or the sum of a list of them; None for anything else."""
+    values = value if isinstance(value, list) else [value]
+    return sum(values) if values and all(type(item) is int for item in values) else None
+
+
+def _is_seed(name: str) -> bool:
+    """Whether a field is a seed, which costs nothing."""
+    return name == "seed" or name.endswith("_seed")

@@ -145,11 +145,11 @@ def test_mixture():
 
 
 PARAMETERS = {
-    "dataset": "digits", "model": "fcn", "augment": "none", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 8,
-    "num_steps": 16, "update_every": 4, "log_every": 2, "repeats": 3, "gc_steps": 1, "smoothing": 0.1, "constant_rates": [0.05, 0.01],
-    "second_model": "lenet", "second_examples": 40, "second_repeats": 2, "many_problem": "gaussian_mixture", "many_examples": 60,
-    "many_steps": 16, "many_update_every": 4, "many_log_every": 2, "many_repeats": 2, "image_size": 224, "states_steps": 8,
-    "states_log_every": 2, "seeds": [0, 1],
+    "dataset": "fashion_mnist_small", "model": "fcn", "augment": "none", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
+    "batch_size": 8, "num_steps": 16, "update_every": 4, "log_every": 2, "repeats": 3, "gc_steps": 1, "smoothing": 0.1,
+    "constant_rates": [0.05, 0.01], "second_model": "lenet", "second_examples": 40, "second_repeats": 2,
+    "many_problem": "gaussian_mixture", "many_examples": 80, "many_steps": 16, "many_update_every": 4, "many_log_every": 2, "many_repeats": 2,
+    "image_size": 224, "states_steps": 8, "states_log_every": 2, "seeds": [0, 1],
 }  # fmt: skip
 
 
@@ -217,9 +217,10 @@ def test_imagenet_from_files_in_its_layout(tmp_path, monkeypatch):
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
         pq.write_table(table, folder / f"train-{shard:05d}-of-00002.parquet", row_group_size=3)
     monkeypatch.setenv("SGDSCOPE_DATA", str(tmp_path / "data"))
-    changes = {"many_problem": "imagenet_resnet18", "many_examples": 16, "many_steps": 4, "many_update_every": 1, "many_log_every": 1}
+    changes = {"many_problem": "imagenet_resnet18", "many_examples": 256, "many_steps": 4, "many_update_every": 1, "many_log_every": 1}
     config = cifar.runs(**PARAMETERS | changes | {"image_size": 32})["many"][0]
-    config = replace(config, batch_size=4, num_steps=2, drops=(1,), update_every=9, update_start=2, log_every=9, learning_rate=1e-3)
+    few = {"num_examples": 16, "loss_examples": 16, "batch_size": 4, "num_steps": 2, "drops": (1,)}
+    config = replace(config, **few, update_every=9, update_start=2, log_every=9, learning_rate=1e-3)
     model, _, x, y = problem(config)
     assert x.shape == (16, 3, 37, 37) and model(x).shape == (16, 1000) and len(set(y.tolist())) == 16  # 37: 32 x 256 / 224
     result = follow(config)

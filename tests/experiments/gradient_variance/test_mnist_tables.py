@@ -248,7 +248,7 @@ def test_sentences():
 SETTINGS = {
     "dataset": "digits", "hidden": [8], "learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.0, "batch_size": 8, "num_steps": 20,
     "log_every": 5, "repeats": 3, "update_every": 10, "gc_steps": 2, "growth_every": 10, "protocol_steps": 10,
-    "problems": ["digits mlp 0.1 0.3"], "problem_steps": 10,
+    "problems": ["digits mlp 0.1 0.3", "digits linear 0.1 0"], "problem_steps": 10,
     "problem_every": 5, "problem_repeats": 3, "training": ["digits mlp 0.1 20 0 2"], "seeds": [0, 1, 2],
 }  # fmt: skip
 
@@ -256,7 +256,7 @@ SETTINGS = {
 def test_runs_of_the_page():
     found = mnist.runs(**SETTINGS)
     assert {name: len(configs) for name, configs in found.items()} == {
-        "main": 3, "authors": 12, "problems": 3, "training": 8, "noise": 12, "fresh": 30
+        "main": 3, "authors": 12, "problems": 6, "training": 8, "noise": 12, "fresh": 30
     }  # fmt: skip
     assert {config.protocol for config in found["authors"]} == {"authors"} and all(len(c.estimators) == 1 for c in found["authors"])
     assert found["problems"][0].corrupt_share == 0.3 and found["training"][0].num_examples is None
@@ -269,7 +269,7 @@ def test_runs_of_the_page():
         ({"seeds": [0, 0]}, "seeds must be distinct"),
         ({"log_every": 0}, "log_every must be at least 1"),
         ({"protocol_steps": 21}, "protocol_steps is at most num_steps, 20"),
-        ({"problems": ["digits mlp 0.1"]}, "each of problems must read 'dataset model rate share'"),
+        ({"problems": ["digits mlp 0.1", "digits mlp 0.1 0"]}, "each of problems must read 'dataset model rate share'"),
         ({"training": ["digits mlp fast 20 0 1"]}, "'fast' in .* must be a number"),
     ],
 )

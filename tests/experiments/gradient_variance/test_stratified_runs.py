@@ -319,6 +319,11 @@ def test_the_three_rules_start_alike(store):
     assert table.groupby("step").objective.nunique().max() == 1, "with one chunk of 32 all weights are 1 in the first step"
 
 
+def test_more_examples_than_there_are(store):
+    with pytest.raises(InvalidInput, match=r"num_examples = 1,439 exceeds the 1,438 examples of digits, train"):
+        next(stratified_networks.along(stratified_networks.Clusters(**TRAINING, num_examples=1439, num_clusters=(3,))))
+
+
 # The plane
 
 
@@ -344,8 +349,8 @@ def test_an_unknown_protocol():
 # The page
 
 PARAMETERS = {
-    "dataset": "digits", "models": ["mlp", "lenet"], "hidden": [5], "seeds": [0, 1], "stages": [0, 3], "learning_rate": 0.1, "batch_size": 4,
-    "num_examples": 30, "num_clusters": [3, 5], "sampled_clusters": 4, "repeats": 5, "point_sets": 2, "point_stages": [0, 5],
+    "dataset": "fashion_mnist_small", "models": ["mlp", "lenet"], "hidden": [5], "seeds": [0, 1], "stages": [0, 3], "learning_rate": 0.1,
+    "batch_size": 4, "num_examples": 30, "num_clusters": [3, 5], "sampled_clusters": 4, "repeats": 5, "point_sets": 2, "point_stages": [0, 5],
 }  # fmt: skip
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdscope.errors import InvalidInput
-from sgdscope.experiments.break_even.early_phase_runs import Embedding, Peak, Training
+from sgdscope.errors import InvalidInput, unknown_name, whole
+from sgdscope.experiments.break_even.early_phase_runs import OPTIONS, Embedding, Peak, Training
+from sgdscope.experiments.settings import check_images, check_network
+from sgdscope.trajectories.embedding import METHODS
 
 
 def runs(
@@ -40,6 +42,7 @@ def runs(
 
     Raises:
         InvalidInput: fewer than two rates, values that come twice, or sizes out of range.
+        NotFound: an unknown data set, model or embedding.
     """
     if len(set(learning_rates)) < max(2, len(learning_rates)) or min(learning_rates) <= 0:
         raise InvalidInput(f"learning_rates must be at least two distinct positive rates, got {list(learning_rates)}.")
@@ -49,7 +52,13 @@ def runs(
         raise InvalidInput(f"stop_accuracy is a share of examples above 0 and at most 1, got {stop_accuracy}.")
     if len(every) != len(learning_rates) or min(every) < 2:
         raise InvalidInput(f"every must be one number of at least 2 for each of {len(learning_rates)} learning rates, got {list(every)}.")
-    for name, value, least in (("num_steps", num_steps, 2), ("L", L, 3), ("num_hessian_examples", num_hessian_examples, 2)):
+    available = check_images(dataset)
+    check_network(model, dataset, **OPTIONS.get(model, {}))
+    whole("batch_size", batch_size, 1, available, note=f"training examples of {dataset}")
+    whole("num_hessian_examples", num_hessian_examples, 2, available, note=f"training examples of {dataset}")
+    if embedding not in METHODS:
+        raise unknown_name("embedding", embedding, METHODS)
+    for name, value, least in (("num_steps", num_steps, 2), ("L", L, 3)):
         if value < least:
             raise InvalidInput(f"{name} must be at least {least}, got {value}.")
     fixed = {"dataset": dataset, "model": model, "batch_size": batch_size, "stop_accuracy": stop_accuracy, "num_steps": num_steps}

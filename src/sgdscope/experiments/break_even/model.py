@@ -7,6 +7,7 @@ from typing import Any
 
 from sgdscope.errors import InvalidInput
 from sgdscope.experiments.break_even import least_squares, networks, one_direction
+from sgdscope.experiments.settings import check_images
 
 NETWORK_RATES = (0.4, 0.5, 0.6)
 NETWORK_BATCHES = (128, 256)  # 256: the full batch
@@ -25,7 +26,7 @@ def runs(
     """All runs of the page, by the name under which its cells collect them.
 
     Args:
-        dataset: images (or feature vectors) for least squares.
+        dataset: labelled images.
         learning_rates: of SGD on least squares, times the sharpness.
         batch_sizes: S of all simulations; the full batch is added where a theorem compares with it.
         num_examples: N, even.
@@ -34,7 +35,8 @@ def runs(
 
     Raises:
         InvalidInput: an odd or too small ``num_examples``, a batch that does not fit into it, rates or
-            steps that are not positive, or a value that comes twice.
+            steps that are not positive, more examples than there are, or a value that comes twice.
+        NotFound: an unknown data set.
     """
     if num_examples % 2 or num_examples < 26:
         raise InvalidInput(f"num_examples must be even and at least 26 (25 gradients are compared), got {num_examples}.")
@@ -46,6 +48,7 @@ def runs(
         raise InvalidInput(f"learning rates and num_steps must be positive, got {list(learning_rates)} and {num_steps}.")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    check_images(dataset, num_examples)
     powers = [2**i for i in range(num_examples.bit_length()) if 2**i < num_examples]
     sizes = tuple(sorted({*batch_sizes, num_examples}))
     images = {"dataset": dataset, "num_examples": num_examples}

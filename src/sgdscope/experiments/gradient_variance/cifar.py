@@ -8,7 +8,9 @@ from typing import Any
 
 from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.experiments.gradient_variance.cifar_runs import Redrawn, states_of
+from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
+from sgdscope.experiments.settings import check_images
 
 MANY: dict[str, dict[str, Any]] = {
     "gaussian_mixture": {"dataset": "gaussian_mixture", "model": "fcn", "learning_rate": 0.05, "batch_size": 32},
@@ -98,7 +100,7 @@ def runs(
 
     Raises:
         InvalidInput: seeds or rates that come twice, no control of the drop, numbers out of range.
-        NotFound: an unknown problem.
+        NotFound: an unknown problem, data set, model or augmentation.
     """
     if many_problem not in MANY:
         raise unknown_name("many_problem", many_problem, MANY)
@@ -110,7 +112,8 @@ def runs(
         )
     if not 1 <= states_log_every <= update_every <= states_steps <= num_steps:
         raise InvalidInput(
-            f"states_steps must hold an update and be at most num_steps, each update a look; got {states_steps} and {states_log_every}."
+            "states_steps must hold an update and be at most num_steps, each update a look: 1 <= states_log_every <= update_every <= states_steps "
+            f"<= num_steps; got {states_log_every}, {update_every}, {states_steps} and {num_steps}."
         )
     steps = {"num_steps": (num_steps, update_every, log_every), "many_steps": (many_steps, many_update_every, many_log_every)}
     for name, (of_all, of_update, of_log) in steps.items():
@@ -121,13 +124,13 @@ def runs(
     base = Trajectory(
         0, dataset, model, augment=augment, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay,
         batch_size=batch_size, gc_steps=gc_steps, repeats=repeats, **_schedule(num_steps, update_every, log_every),
-        loss_examples=LOSS_EXAMPLES,
+        loss_examples=min(LOSS_EXAMPLES, check_images(dataset)),
     )  # fmt: skip
     noisy = replace(base, estimators=("sgd", "sgd2", "gc"), two_pass=())
     alone = replace(base, estimators=("sgd",), two_pass=())
     second = replace(
         noisy, model=second_model, num_examples=second_examples or None, num_steps=num_steps // 2, drops=(), repeats=second_repeats,
-        loss_examples=min(LOSS_EXAMPLES, second_examples or LOSS_EXAMPLES),
+        loss_examples=min(base.loss_examples, second_examples or LOSS_EXAMPLES),
     )  # fmt: skip
     many = Trajectory(
         0, momentum=0.9, num_examples=many_examples or None, gc_steps=gc_steps, repeats=many_repeats, image_size=image_size,
@@ -139,7 +142,7 @@ def runs(
         return [replace(config, seed=seed, **changes) for seed in seeds]
 
     corrupted = replace(noisy, corrupt_share=0.1)
-    return {
+    found = {
         "plain": each(base),
         "corrupted": each(corrupted),
         "smoothed": each(noisy, label_smoothing=smoothing),
@@ -154,6 +157,8 @@ def runs(
         ],
         "redrawn": [Redrawn(dataset, 0.2, seed) for seed in seeds],
     }
+    check_runs(found)
+    return found
 
 
 def _schedule(num_steps: int, update_every: int, log_every: int) -> dict[str, Any]:

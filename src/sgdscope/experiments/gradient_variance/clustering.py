@@ -9,11 +9,13 @@ from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.experiments.gradient_variance import clustering_algebra as algebra
 from sgdscope.experiments.gradient_variance import clustering_costs as costs
 from sgdscope.experiments.gradient_variance import clustering_networks as networks
+from sgdscope.experiments.settings import check_images, check_network
 
 COSTS = {"mlp": (128, 128), "resnet8": (32, 32), "resnet18": (4, 32)}  # samples and clusters; 128 of both is the paper's choice
 LAYERS = (16, 32)  # samples (32 times as many for the linear layer) and clusters
 GAUSSIAN = (100, 1000)  # dimensions and vectors
 UNIFORM = (1000, 10)  # vectors and clusters
+JUDGED = (10, 100)  # K of the claim about the range
 
 
 def runs(
@@ -40,7 +42,7 @@ def runs(
         num_examples: N of cluster sizes and of the range of K.
         centre_examples: N where centres of several ranks are compared.
         num_clusters: K of all but the range.
-        cluster_range: K, smallest and largest are judged.
+        cluster_range: K, increasing; smallest and largest are judged, and those from 10 to 100.
         gc_steps: assignments, GC T.
         dimensions: of the uniform cloud, with 1, 2 and 1000.
         timed_networks: of mlp, resnet8, resnet18.
@@ -48,8 +50,9 @@ def runs(
         seeds: of weights, batches, examples, starts and timed samples.
 
     Raises:
-        InvalidInput: a K above the number of examples, numbers that are not positive, or a value that comes twice.
-        NotFound: an unknown network.
+        InvalidInput: a K that is not below the number of examples, a range without a K that a claim is about, more examples than there are,
+            numbers that are not positive, or a value that comes twice.
+        NotFound: an unknown network or data set.
     """
     for name in timed_networks:
         if name not in COSTS:
@@ -60,16 +63,22 @@ def runs(
     for name, values in {"train_steps": train_steps, "seeds": seeds}.items():
         if len(set(values)) < len(values) or not values or min(values) < 0:
             raise InvalidInput(f"{name} must be distinct and not negative, got {list(values)}.")
-    for name, values in {"cluster_range": cluster_range, "dimensions": dimensions}.items():
-        if len(set(values)) < len(values) or not values or min(values) < 1:
-            raise InvalidInput(f"{name} must be distinct and at least 1, got {list(values)}.")
+    if len(set(dimensions)) < len(dimensions) or not dimensions or min(dimensions) < 1:
+        raise InvalidInput(f"dimensions must be distinct and at least 1, got {list(dimensions)}.")
+    if list(cluster_range) != sorted(set(cluster_range)) or len(cluster_range) < 2 or cluster_range[0] < 1:
+        raise InvalidInput(f"cluster_range must be two or more increasing numbers from 1, got {list(cluster_range)}.")
+    if not any(JUDGED[0] <= number <= JUDGED[1] for number in cluster_range):
+        raise InvalidInput(f"cluster_range must hold a K from {JUDGED[0]} to {JUDGED[1]}, of which a claim is; got {list(cluster_range)}.")
     if min(gc_steps, timing_repeats, num_clusters) < 1:
         raise InvalidInput(f"gc_steps, timing_repeats and num_clusters must be at least 1, got {(gc_steps, timing_repeats, num_clusters)}.")
-    if max(*cluster_range, num_clusters) > num_examples or num_clusters > centre_examples:
+    if max(*cluster_range, num_clusters) >= num_examples or num_clusters >= min(centre_examples, GAUSSIAN[1]):
         raise InvalidInput(
-            f"there must be at least as many examples as clusters; {num_examples} and {centre_examples} came for {list(cluster_range)} and "
+            f"there must be more examples than clusters; {num_examples}, {centre_examples} and {GAUSSIAN[1]} came for {list(cluster_range)} and "
             f"{num_clusters}."
         )
+    check_images(dataset, max(num_examples, centre_examples))
+    for name in models:
+        check_network(name, dataset)
     states = [(dataset, model, steps, seed) for model in models for steps in train_steps for seed in seeds]
     return {
         "products": [algebra.InnerProducts(seed) for seed in seeds],

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.experiments.gradient_variance.duplicates_runs import clustered_of
 from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
+from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
+from sgdscope.experiments.settings import check_images
 from sgdscope.probes import From
 
 LOSS_EXAMPLES = 2000  # of the training set, for loss and accuracy
@@ -86,6 +88,7 @@ def runs(
 
     Raises:
         InvalidInput: values that come twice or are out of range, no share of 0 or no other, no copies, more copied images than clusters.
+        NotFound: an unknown data set or model.
     """
     lists = {
         "overparametrisations": overparametrisations,
@@ -104,6 +107,14 @@ def runs(
         raise InvalidInput(
             f"there must be copies, of fewer images than there are clusters; {originals} images, {copies} copies and {batch_size} clusters came."
         )
+    for name, value, least in (
+        ("hidden", hidden, 1), ("features_batch_size", features_batch_size, 1), ("features_log_every", features_log_every, 1),
+        ("features_repeats", features_repeats, 2), ("refresh_every", refresh_every, 1), ("update_every", update_every, 1),
+        ("features_steps", features_steps, features_log_every), ("num_examples", num_examples, 0),
+    ):  # fmt: skip
+        whole(name, value, least)
+    available = check_images(dataset, num_examples or None)
+    whole("originals", originals, 1, available)
     due = From(update_start, update_every)
     updates = tuple(step for step in range(num_steps + 1) if due(step))
     if not updates:
@@ -112,13 +123,13 @@ def runs(
         "dataset": dataset, "model": model, "num_examples": num_examples or None,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size, "num_steps": num_steps,
         "update_start": update_start, "update_every": update_every, "log_every": log_every, "repeats": repeats, "gc_steps": gc_steps,
-        "two_pass": (), "loss_examples": min(LOSS_EXAMPLES, num_examples or LOSS_EXAMPLES),
+        "two_pass": (), "loss_examples": min(LOSS_EXAMPLES, available),
     }  # fmt: skip
     if model == "mlp":
         base["hidden"] = tuple(model_hidden)
     added = {"duplicate_originals": originals, "duplicate_copies": copies}
     size = {"hidden": hidden, "batch_size": features_batch_size, "num_steps": features_steps, "log_every": features_log_every}
-    return {
+    found = {
         "features": [
             RandomFeatures(
                 ratio, width, teacher, features_rate, seed, share=share, **size, repeats=features_repeats, refresh_every=refresh_every
@@ -137,6 +148,10 @@ def runs(
         ],
         "clusters": [clustered_of(Trajectory(seed, **base, **added), updates) for seed in image_seeds],
     }  # fmt: skip
+    check_runs(found)
+    for config in (*found["features"], *found["code"]):
+        config.check()
+    return found
 
 
 def configurations(**parameters: Any) -> list[Any]:

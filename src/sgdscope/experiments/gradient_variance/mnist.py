@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.experiments.gradient_variance.mnist_runs import SETS, FreshClusters, Noise
 from sgdscope.experiments.gradient_variance.training_runs import Training
+from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs, check_trajectory
 from sgdscope.experiments.gradient_variance.trajectory_runs import ESTIMATORS, Trajectory
 
 RESCALED_TO = (5.8e-7, 1.2e-7, 1.5e-8)  # average variances of the claim about the guard
@@ -56,7 +57,8 @@ def runs(
         seeds: of everything that is drawn.
 
     Raises:
-        InvalidInput: values that come twice, sizes out of range, a text that does not read as above.
+        InvalidInput: values that come twice, sizes out of range, a text that does not read as above, fewer than two problems.
+        NotFound: an unknown data set or model.
     """
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
@@ -66,6 +68,8 @@ def runs(
         raise InvalidInput(f"{bad[0]} must be at least 1, got {counts[bad[0]]}.")
     if protocol_steps > num_steps:
         raise InvalidInput(f"protocol_steps is at most num_steps, {num_steps}; {protocol_steps} came.")
+    if len(set(problems)) < max(2, len(problems)):
+        raise InvalidInput(f"problems must be two or more distinct ones, which are compared; got {list(problems)}.")
     shared = {"dataset": dataset, "hidden": tuple(hidden), "learning_rate": learning_rate, "momentum": momentum}
     shared |= {"weight_decay": weight_decay, "batch_size": batch_size}
     measured = {"log_every": log_every, "repeats": repeats, "update_every": update_every, "gc_steps": gc_steps}
@@ -75,13 +79,14 @@ def runs(
         "hidden": tuple(hidden), "batch_size": batch_size, "num_steps": problem_steps, "log_every": problem_every, "repeats": problem_repeats,
         "estimators": ("sgd",), "update_start": 5, "update_every": NEVER, "loss_every": 5, "loss_examples": 500,
     }  # fmt: skip
-    return {
+    trainings = [trained(text) for text in training]
+    found = {
         "main": [Trajectory(seed, **main) for seed in seeds],
         "authors": [Trajectory(seed, estimators=(name,), **alone) for name in ESTIMATORS for seed in seeds],
         "problems": [Trajectory(seed, **problem(text), **short) for text in problems for seed in seeds],
         "training": [
             Training(seed, name, hidden=tuple(hidden), batch_size=batch_size, **fields)
-            for fields, count in map(trained, training) for name in ESTIMATORS for seed in seeds[:count]
+            for fields, count in trainings for name in ESTIMATORS for seed in seeds[:count]
         ],
         "noise": [
             Noise(seed, number, signal, scale)
@@ -89,6 +94,10 @@ def runs(
         ],
         "fresh": [FreshClusters(seed, name, sizes) for name in SETS for sizes in ("running", "previous") for seed in seeds],
     }  # fmt: skip
+    check_runs(found)
+    for fields, _ in trainings:
+        check_trajectory(Trajectory(0, hidden=tuple(hidden), batch_size=batch_size, **fields))
+    return found
 
 
 def configurations(**parameters: Any) -> list[Any]:
@@ -109,10 +118,10 @@ def problem(text: str) -> dict[str, Any]:
 def trained(text: str) -> tuple[dict[str, Any], int]:
     """Fields of a run, and for how many seeds, from "dataset model rate steps examples seeds"; ten losses along it, a refresh every quarter."""
     dataset, model, rate, steps, examples, seeds = _words(text, "training", "dataset model rate steps examples seeds")
-    number, count = int(_number(steps, text)), int(_number(examples, text))
+    number, count, of_seeds = _count(steps, text, 1), _count(examples, text, 0), _count(seeds, text, 1)
     fields = {"dataset": dataset, "model": model, "learning_rate": _number(rate, text), "num_steps": number, "num_examples": count or None}
     fields |= {"log_every": max(number // 10, 1), "update_every": max(number // 4, 1), "loss_examples": count or None}
-    return fields, int(_number(seeds, text))
+    return fields, of_seeds
 
 
 def _words(text: str, name: str, form: str) -> list[str]:
@@ -120,6 +129,11 @@ def _words(text: str, name: str, form: str) -> list[str]:
     if len(words) != len(form.split()):
         raise InvalidInput(f"each of {name} must read {form!r}; {text!r} came.")
     return words
+
+
+def _count(word: str, text: str, least: int) -> int:
+    number = _number(word, text)
+    return whole(f"{word!r} in {text!r}", int(number) if number.is_integer() else number, least)
 
 
 def _number(word: str, text: str) -> float:

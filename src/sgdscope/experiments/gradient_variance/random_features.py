@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.experiments.gradient_variance.random_features_data import SETUPS
 from sgdscope.experiments.gradient_variance.random_features_deep import DeepTraining
 from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
 from sgdscope.experiments.gradient_variance.random_features_setup import Setup
+from sgdscope.experiments.settings import check_images, check_network
 
 OTHERS = ("paper", "authors_code")
 """Set-ups beside that of the sweep, ``figures``: with the narrow teacher only, ``paper`` with the narrow input only."""
+
+BATCHES_LOG_EVERY = 10  # steps between two measurements of the runs until a fixed loss
 
 
 def runs(
@@ -62,6 +65,7 @@ def runs(
 
     Raises:
         InvalidInput: fewer than two rates or values of h_s / N, values that come twice, sizes out of range.
+        NotFound: an unknown data set.
     """
     lists = {
         "learning_rates": learning_rates,
@@ -72,12 +76,29 @@ def runs(
     for name, values in lists.items():
         if len(set(values)) < max(2, len(values)) or min(values) <= 0:
             raise InvalidInput(f"{name} must be at least two distinct positive numbers, got {list(values)}.")
+    lists = {
+        "input_dims": input_dims,
+        "teacher_widths": teacher_widths,
+        "drop_overparametrisations": drop_overparametrisations,
+        "batch_rates": batch_rates,
+    }
+    for name, values in lists.items():
+        if not values or len(set(values)) < len(values) or min(values) <= 0:
+            raise InvalidInput(f"{name} must be distinct positive numbers, got {list(values)}.")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
     if any(after != 2 * before for before, after in zip(batch_sizes[:-1], batch_sizes[1:], strict=True)):
         raise InvalidInput(f"batch_sizes must double from one to the next, got {list(batch_sizes)}.")
     if num_steps < 4 * log_every:
         raise InvalidInput(f"num_steps must be at least four times log_every, got {num_steps} and {log_every}.")
+    for name, value, least in (
+        ("hidden", hidden, 1), ("batch_size", batch_size, 1), ("log_every", log_every, 1), ("repeats", repeats, 2),
+        ("refresh_every", refresh_every, 1), ("batch_hidden", batch_hidden, 1), ("batch_steps", batch_steps, BATCHES_LOG_EVERY),
+        ("deep_steps", deep_steps, DeepTraining.log_every),
+    ):  # fmt: skip
+        whole(name, value, least)
+    check_images(deep_dataset, DeepTraining.num_examples)
+    check_network(DeepTraining.model, deep_dataset, DeepTraining.hidden)
     size = {"hidden": hidden, "batch_size": batch_size, "num_steps": num_steps, "log_every": log_every}
     grid = [
         {"overparametrisation": ratio, "input_dim": width, "teacher_hidden": teacher, "learning_rate": rate, "seed": seed}
@@ -89,7 +110,7 @@ def runs(
     ]
     one = {"input_dim": min(input_dims), "teacher_hidden": min(teacher_widths)}
     fine = size | {"log_every": max(1, num_steps // 100)}
-    return {
+    found = {
         "sweep": [RandomFeatures(**point, **size, repeats=repeats, refresh_every=refresh_every) for point in grid],
         "setups": [
             RandomFeatures(**point, **size, repeats=0, definition=name)
@@ -115,7 +136,7 @@ def runs(
                 hidden=batch_hidden,
                 batch_size=batch,
                 num_steps=batch_steps,
-                log_every=10,
+                log_every=BATCHES_LOG_EVERY,
                 repeats=0,
             )
             for batch in batch_sizes
@@ -124,6 +145,9 @@ def runs(
         ],
         "deep": [DeepTraining(deep_dataset, rate, seed, num_steps=deep_steps) for rate in deep_rates for seed in seeds],
     }
+    for config in (config for group in found.values() for config in group if isinstance(config, RandomFeatures)):
+        config.check()
+    return found
 
 
 def configurations(**parameters: Any) -> list[Any]:

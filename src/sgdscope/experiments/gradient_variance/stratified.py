@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sgdscope.errors import InvalidInput
+from sgdscope.errors import InvalidInput, whole
 from sgdscope.experiments.gradient_variance.stratified_duplicates import Copies, CopiesApart
 from sgdscope.experiments.gradient_variance.stratified_enumeration import Draws, Limits, Partitions
 from sgdscope.experiments.gradient_variance.stratified_networks import Clusters, MonteCarlo, Objective
 from sgdscope.experiments.gradient_variance.stratified_plane import PROTOCOLS, Points
 from sgdscope.experiments.gradient_variance.stratified_steps import CounterExamples, Optima
+from sgdscope.experiments.settings import check_images, check_network
 
 WIDTHS = {2: 12, 3: 12, 4: 4}  # how many whole numbers a counter-example has, and their range
 
@@ -49,7 +50,8 @@ def runs(
         point_stages: steps of training of the classifier in the plane that are shown.
 
     Raises:
-        InvalidInput: values that come twice, or out of range.
+        InvalidInput: values that come twice, or out of range; more examples than there are.
+        NotFound: an unknown data set or model.
     """
     for name, values, least in (
         ("models", models, None),
@@ -64,11 +66,15 @@ def runs(
         raise InvalidInput(
             f"there can be 1 to num_examples = {num_examples} clusters, got {list(num_clusters)} and sampled_clusters = {sampled_clusters}."
         )
-    for name, value, least in (("repeats", repeats, 2), ("point_sets", point_sets, 1), ("batch_size", batch_size, 1)):
+    for name, value, least in (("repeats", repeats, 2), ("point_sets", point_sets, 1)):
         if value < least:
             raise InvalidInput(f"{name} must be at least {least}, got {value}.")
     if learning_rate <= 0:
         raise InvalidInput(f"learning_rate must be positive, got {learning_rate}.")
+    check_images(dataset, num_examples)
+    whole("batch_size", batch_size, 1, check_images(dataset))
+    for model in models:
+        check_network(model, dataset, tuple(hidden), single=True)
     small = [{"dataset": dataset, "model": "mlp", "seed": seed} for seed in seeds]
     training = [
         {"dataset": dataset, "model": model, "hidden": tuple(hidden) if model == "mlp" else (), "seed": seed, "stages": tuple(stages)}

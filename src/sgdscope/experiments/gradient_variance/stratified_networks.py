@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sgdscope.data.subset import check_count
 from sgdscope.data.synthetic import stream_generator
 from sgdscope.estimators import GradientClustering, Stratified, estimates, weighted_lloyd
 from sgdscope.experiments.gradient_variance.stratified_small import images, network, random_partition
@@ -71,8 +72,13 @@ def _stacked(weights: list[Tensor], model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def along(config: _Sampled) -> Iterator[tuple[int, nn.Module, Tensor, Tensor]]:
-    """(step, network, x, y) at each stage that the training reached; x, y are the N that are sampled from."""
+    """(step, network, x, y) at each stage that the training reached; x, y are the N that are sampled from.
+
+    Raises:
+        InvalidInput: more of them than there are.
+    """
     x, y = images(config.dataset)
+    check_count(config.num_examples, len(x), f"{config.dataset}, train")
     rows = torch.randperm(len(x), generator=stream_generator(config.seed, "sampled"))[: config.num_examples]
     trained = _training(config)
     model = network(config.dataset, config.model, config.seed, config.hidden)

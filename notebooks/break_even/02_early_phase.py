@@ -274,8 +274,8 @@ early_phase_tables.points(training).round(4)
 #   not reach the point at 0.1, which left two claims without the three seeds that they need, so the rates were raised.
 # * At paper scale this page shows what CPU cores gave: SimpleCNN on CIFAR-10 with rates 0.1 and 0.01, one seed, up to 80% training accuracy or 25
 #   epochs. The paper's rate of 0.001 and its further seeds are missing; most rules need three seeds, so their cards say *not run* there.
-#   These runs are of an older source, whose eigensolver stopped elsewhere. Computed again with the present one at the rate 0.1, up to step 750, the losses are
-#   the same to the last bit, the largest eigenvalues of $H$ to 0.015%, those of $K$ to seven digits; what differs is the solver's number of products and its residuals.
+#   These runs are of an older source, whose eigensolver stopped elsewhere: computed again, training is the same, and eigenvalues of $H$ differ as far as the solver's
+#   tolerance lets them, its products and residuals by more. So the cards say that a run computed again does not agree.
 # * The paper measures at each step; here a probe is made every few steps, and once more after the step that follows it. Its Fig. 2 takes the loss
 #   on the whole training set, here it is a fixed random subset of 2,000.
 # * The Hessian is that of a fixed random subset of the training set, the same for its eigenvalues, for the curvature of single examples and for the loss along

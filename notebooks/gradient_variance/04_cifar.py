@@ -336,7 +336,7 @@ cifar_numbers.fluctuation_table(plain, smoothed, corrupted).round(4)
 # * **ImageNet** is trained on 20,000 images in memory, if it is at hand: 512 epochs of these in 80,000 steps, where the paper's 1.3 million are seen eight times. **Its stand-in at paper scale** is ResNet-8
 #   without batch normalisation on CIFAR-100, as a ResNet-18 takes too long on a CPU core. The committed runs are of 10,000 of its 50,000 training images, 100 a class, all that we had.
 # * **Two devices.** At paper scale most runs are of a GPU, those with plain labels and at constant rates of a CPU. A GPU adds in another order each time and rounds its convolutions to TF32, so
-#   long training ends elsewhere: one run of LeNet that was tried on both has the same loss at step 0 and variances of SG-B within 6% of each other at all steps.
+#   long training ends elsewhere, as it does with any other rounding.
 # * **Smoothing** is 0.1, and redrawn labels are of random images; the authors' code takes the first ones.
 # * **Clusters** have centres of rank one, updated by the mean rule with running counts and without biases, as in the authors' code; with augmentation the
 #   clusters are of one augmented copy, and estimates draw new ones.

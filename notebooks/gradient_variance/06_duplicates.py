@@ -293,7 +293,7 @@ say(
 # * *Copies have to be exact where the gradient is taken.* In our runs with augmentation GC gained no more with copies than without, over the whole of a trajectory.
 # * *Clusters take time to find copies, and the order of the data counts.* At paper scale, on ResNet-8, even exact copies do not raise the gain over the whole of a trajectory: after the first updates
 #   GC's share is larger with copies than without, and only after the last ones is it half as large. Copies that stand at the end of the data, as in the authors' code, are at first spread
-#   over clusters of other images by the running counts, and at first these make up most of what GC leaves: half of SG-B's variance at the first update, a sixth at the last. With the data shuffled GC leaves about a fifth at all updates.
+#   over clusters of other images by the running counts, and these then make up most of what GC leaves: half of SG-B's variance at the first update, a sixth at the last. With the data shuffled GC leaves about a fifth at all updates.
 # * *If copies are exact, look for them first.* A hash of the inputs finds them for next to nothing; a group for each and a weight for it
 #   ({py:class}`~sgdscope.estimators.Stratified`) has no update to pay for.
 # * *The price is linear in N / U.* On a large set clustering pays only if clusters stay good for many steps. Before using it, measure the gain just before an

@@ -15,7 +15,8 @@ from sgdscope.experiments.gradient_variance.mnist_tables import correlations, pr
 from sgdscope.experiments.gradient_variance.random_features_tables import of, statistics
 from sgdscope.experiments.gradient_variance.stratified_tables import cluster_summary
 from sgdscope.pages import find
-from sgdscope.runs import collect
+from sgdscope.runs import collect, rechecked
+from sgdscope.runs.run import run_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VERDICTS = json.loads((ROOT / "results" / "verdicts.json").read_text(encoding="utf-8"))
@@ -69,6 +70,16 @@ def test_the_trajectories_on_mnist_end_as_the_page_says():
         assert 1e-8 < late.sgd_average.mean() < 2e-8  # authors' plot: 1.5e-8; their text: below 1e-8
         assert late.sgd_normalised.mean() > 0.95 > 0.5 > early.sgd_normalised.max()  # ratio of totals: rises towards 1
         assert late.sgd_guarded.mean() < 0.65 < 0.85 < table.sgd_guarded.max()  # the code's form: falls from its maximum
+
+
+def cifar_groups():
+    page = find("gradient_variance/04_cifar")
+    return list(page.experiment().runs(**page.values("paper")))
+
+
+def early_phase():
+    page = find("break_even/02_early_phase")
+    return page.experiment().runs(**page.values("paper"))["training"]
 
 
 @pytest.fixture
@@ -131,6 +142,19 @@ def test_variance_is_almost_six_times_larger_at_a_tenth_of_the_rate():
 def test_variance_rises_tenfold_on_a_fifth_of_cifar100_and_clustering_keeps_a_gain(committed):
     said = estimator_numbers(committed("04_cifar", "many"))
     assert said["examples"] == 50_000 / 5 and 9 < said["rise"] < 15 and said["gc"] < 0.7
+
+
+def test_the_devices_of_the_runs_on_cifar_are_those_that_the_page_names(committed):
+    devices = {group: committed("04_cifar", group).attrs["sources"].devices for group in cifar_groups()}
+    assert {group for group, of in devices.items() if of == ("cpu",)} == {"plain", "constant", "redrawn"}  # the last only draws labels
+    assert all("cpu" not in of for group, of in devices.items() if group not in ("plain", "constant", "redrawn"))
+
+
+def test_the_early_phase_is_of_an_older_eigensolver():
+    """The page says so, and that a run computed again does not agree: once it does, read that sentence again."""
+    (found,) = [found for found in rechecked.recorded() if found.function == "break_even.early_phase_runs.follow"]
+    assert (found.sample, found.agree) == (1, 0)
+    assert rechecked.find(found.function, found.old, run_of(early_phase()[0]).fingerprint()) == found
 
 
 def test_the_exact_share_of_clustering_mostly_grows_until_the_next_update(committed):

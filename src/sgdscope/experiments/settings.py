@@ -1,7 +1,8 @@
-"""What pages refuse before any of their runs starts: data sets and networks that a run would refuse only when its turn comes."""
+"""What pages refuse before any of their runs starts: lists, data sets and networks that a run would refuse only when its turn comes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from torch import nn
@@ -13,6 +14,18 @@ from sgdscope.models.build import build
 
 IMAGES = tuple(name for name, spec in SPECS.items() if spec.num_classes and len(spec.shape) == 3)
 """Data sets of labelled images."""
+
+
+def check_distinct(name: str, values: Sequence[float], *, positive: bool = False, least: int = 1) -> None:
+    """Refuses a list of numbers with one that comes twice or is out of range, or with fewer than ``least``.
+
+    Raises:
+        InvalidInput: such a list.
+    """
+    low = min(values, default=0)
+    if len(values) < least or len(set(values)) < len(values) or low < 0 or (positive and low == 0):
+        many = "at least two distinct" if least == 2 else "distinct"
+        raise InvalidInput(f"{name} must be {many} {'positive numbers' if positive else 'and not negative'}, got {list(values)}.")
 
 
 def check_images(dataset: str, num_examples: int | None = None) -> int:

@@ -45,30 +45,23 @@ def plan(configs: Sequence[Any]) -> list[Planned]:
         run = run_of(members[0])
         missing = [canonical(config) for config in members if store.about(run, config) is None]
         known = _known(name)
-        seconds, peaks, rough, elsewhere, unlike = 0.0, [], False, False, 0
-        for config in missing:
-            like = _nearest(config, known)
-            if not like:
-                unlike += 1
-                continue
-            rough |= _apart(config, like[0]["config"]) > 0
-            used = [about["provenance"] for about in _telling(like)]
-            elsewhere |= any(map(_elsewhere, used))
-            seconds += mean(provenance["seconds"] for provenance in used)
-            peaks += [provenance["peak_mib"] for provenance in used]
-        basis = (
-            "nothing to do"
-            if not missing
-            else f"no run like {'them' if unlike == len(missing) else f'{unlike} of them'} yet"
-            if unlike
-            else "rough: other settings"
-            if rough
-            else "runs at other seeds"
-        )
-        basis += ", on a GPU" * elsewhere
-        time, memory = (None, None) if unlike else (seconds, max(peaks, default=None))
-        rows.append(Planned(name, len(members), len(members) - len(missing), time, memory, basis))
+        rows.append(_row(name, len(members), missing, [_nearest(config, known) for config in missing]))
     return rows
+
+
+def _row(name: str, expected: int, missing: list[dict[str, Any]], like: list[list[dict[str, Any]]]) -> Planned:
+    """The row of a function: its missing configurations, and for each the known runs like it."""
+    present, unlike = expected - len(missing), sum(not runs for runs in like)
+    if unlike:
+        which = "them" if unlike == len(missing) else f"{unlike} of them"
+        return Planned(name, expected, present, None, None, f"no run like {which} yet")
+    used = [[about["provenance"] for about in _telling(runs)] for runs in like]
+    every = [provenance for provenances in used for provenance in provenances]
+    rough = any(_apart(config, runs[0]["config"]) for config, runs in zip(missing, like, strict=True))
+    basis = "nothing to do" if not missing else "rough: other settings" if rough else "runs at other seeds"
+    basis += ", on a GPU" * any(map(_elsewhere, every))
+    seconds = sum(mean(provenance["seconds"] for provenance in provenances) for provenances in used)
+    return Planned(name, expected, present, seconds, max((provenance["peak_mib"] for provenance in every), default=None), basis)
 
 
 def _known(function: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sgdscope.errors import InvalidInput, unknown_name, whole
 from sgdscope.experiments.break_even.early_phase_runs import OPTIONS, Embedding, Peak, Training
-from sgdscope.experiments.settings import check_images, check_network
+from sgdscope.experiments.settings import check_distinct, check_images, check_network
 from sgdscope.trajectories.embedding import METHODS
 
 
@@ -44,10 +44,8 @@ def runs(
         InvalidInput: fewer than two rates, values that come twice, or sizes out of range.
         NotFound: an unknown data set, model or embedding.
     """
-    if len(set(learning_rates)) < max(2, len(learning_rates)) or min(learning_rates) <= 0:
-        raise InvalidInput(f"learning_rates must be at least two distinct positive rates, got {list(learning_rates)}.")
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    check_distinct("learning_rates", learning_rates, positive=True, least=2)
+    check_distinct("seeds", seeds)
     if not 0 < stop_accuracy <= 1:
         raise InvalidInput(f"stop_accuracy is a share of examples above 0 and at most 1, got {stop_accuracy}.")
     if len(every) != len(learning_rates) or min(every) < 2:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sgdscope.errors import InvalidInput
 from sgdscope.experiments.break_even import least_squares, networks, one_direction
-from sgdscope.experiments.settings import check_images
+from sgdscope.experiments.settings import check_distinct, check_images
 
 NETWORK_RATES = (0.4, 0.5, 0.6)
 NETWORK_BATCHES = (128, 256)  # 256: the full batch
@@ -46,8 +46,7 @@ def runs(
         raise InvalidInput(f"batch sizes and learning rates must be distinct, got {list(batch_sizes)} and {list(learning_rates)}.")
     if min(learning_rates) <= 0 or num_steps < 1:
         raise InvalidInput(f"learning rates and num_steps must be positive, got {list(learning_rates)} and {num_steps}.")
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    check_distinct("seeds", seeds)
     check_images(dataset, num_examples)
     powers = [2**i for i in range(num_examples.bit_length()) if 2**i < num_examples]
     sizes = tuple(sorted({*batch_sizes, num_examples}))

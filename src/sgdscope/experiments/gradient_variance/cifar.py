@@ -10,7 +10,7 @@ from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.experiments.gradient_variance.cifar_runs import Redrawn, states_of
 from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
-from sgdscope.experiments.settings import check_images
+from sgdscope.experiments.settings import check_distinct, check_images
 
 MANY: dict[str, dict[str, Any]] = {
     "gaussian_mixture": {"dataset": "gaussian_mixture", "model": "fcn", "learning_rate": 0.05, "batch_size": 32},
@@ -104,8 +104,7 @@ def runs(
     """
     if many_problem not in MANY:
         raise unknown_name("many_problem", many_problem, MANY)
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    check_distinct("seeds", seeds)
     if len(set(constant_rates)) < max(2, len(constant_rates)) or learning_rate not in constant_rates:
         raise InvalidInput(
             f"constant_rates must be two or more distinct rates, {learning_rate:g}, the control of the drop, among them; got {list(constant_rates)}."

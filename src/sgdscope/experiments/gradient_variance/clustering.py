@@ -9,7 +9,7 @@ from sgdscope.errors import InvalidInput, unknown_name
 from sgdscope.experiments.gradient_variance import clustering_algebra as algebra
 from sgdscope.experiments.gradient_variance import clustering_costs as costs
 from sgdscope.experiments.gradient_variance import clustering_networks as networks
-from sgdscope.experiments.settings import check_images, check_network
+from sgdscope.experiments.settings import check_distinct, check_images, check_network
 
 COSTS = {"mlp": (128, 128), "resnet8": (32, 32), "resnet18": (4, 32)}  # samples and clusters; 128 of both is the paper's choice
 LAYERS = (16, 32)  # samples (32 times as many for the linear layer) and clusters
@@ -60,11 +60,9 @@ def runs(
     for name in models:
         if name not in ("mlp", "lenet"):
             raise unknown_name("model", name, ("mlp", "lenet"))
-    for name, values in {"train_steps": train_steps, "seeds": seeds}.items():
-        if len(set(values)) < len(values) or not values or min(values) < 0:
-            raise InvalidInput(f"{name} must be distinct and not negative, got {list(values)}.")
-    if len(set(dimensions)) < len(dimensions) or not dimensions or min(dimensions) < 1:
-        raise InvalidInput(f"dimensions must be distinct and at least 1, got {list(dimensions)}.")
+    check_distinct("train_steps", train_steps)
+    check_distinct("seeds", seeds)
+    check_distinct("dimensions", dimensions, positive=True)
     if list(cluster_range) != sorted(set(cluster_range)) or len(cluster_range) < 2 or cluster_range[0] < 1:
         raise InvalidInput(f"cluster_range must be two or more increasing numbers from 1, got {list(cluster_range)}.")
     if not any(JUDGED[0] <= number <= JUDGED[1] for number in cluster_range):

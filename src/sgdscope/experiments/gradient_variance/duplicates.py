@@ -10,7 +10,7 @@ from sgdscope.experiments.gradient_variance.duplicates_runs import clustered_of
 from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
 from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs
 from sgdscope.experiments.gradient_variance.trajectory_runs import Trajectory
-from sgdscope.experiments.settings import check_images
+from sgdscope.experiments.settings import check_distinct, check_images
 from sgdscope.probes import From
 
 LOSS_EXAMPLES = 2000  # of the training set, for loss and accuracy
@@ -90,17 +90,11 @@ def runs(
         InvalidInput: values that come twice or are out of range, no share of 0 or no other, no copies, more copied images than clusters.
         NotFound: an unknown data set or model.
     """
-    lists = {
-        "overparametrisations": overparametrisations,
-        "input_dims": input_dims,
-        "teacher_widths": teacher_widths,
-    }
-    for name, values in lists.items():
-        if not values or len(set(values)) < len(values) or min(values) <= 0:
-            raise InvalidInput(f"{name} must be distinct positive numbers, got {list(values)}.")
-    for name, values in (("seeds", seeds), ("image_seeds", image_seeds)):
-        if not values or len(set(values)) < len(values) or min(values) < 0:
-            raise InvalidInput(f"{name} must be distinct and not negative, got {list(values)}.")
+    check_distinct("overparametrisations", overparametrisations, positive=True)
+    check_distinct("input_dims", input_dims, positive=True)
+    check_distinct("teacher_widths", teacher_widths, positive=True)
+    check_distinct("seeds", seeds)
+    check_distinct("image_seeds", image_seeds)
     if 0 not in shares or len(set(shares)) < max(2, len(shares)) or not 0 <= min(shares) <= max(shares) < 1:
         raise InvalidInput(f"shares must be distinct, from 0 to below 1, with 0 and at least one other; got {list(shares)}.")
     if originals < 1 or copies < 1 or originals >= batch_size:

@@ -10,6 +10,7 @@ from sgdscope.experiments.gradient_variance.mnist_runs import SETS, FreshCluster
 from sgdscope.experiments.gradient_variance.training_runs import Training
 from sgdscope.experiments.gradient_variance.trajectory_checks import check_runs, check_trajectory
 from sgdscope.experiments.gradient_variance.trajectory_runs import ESTIMATORS, Trajectory
+from sgdscope.experiments.settings import check_distinct
 
 RESCALED_TO = (5.8e-7, 1.2e-7, 1.5e-8)  # average variances of the claim about the guard
 NEVER = 10**9  # steps to a refresh that no run reaches
@@ -60,8 +61,7 @@ def runs(
         InvalidInput: values that come twice, sizes out of range, a text that does not read as above, fewer than two problems.
         NotFound: an unknown data set or model.
     """
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    check_distinct("seeds", seeds)
     counts = {"num_steps": num_steps, "log_every": log_every, "update_every": update_every, "protocol_steps": protocol_steps}
     counts |= {"growth_every": growth_every, "problem_steps": problem_steps, "problem_every": problem_every}
     if bad := [name for name, value in counts.items() if value < 1]:

@@ -10,7 +10,7 @@ from sgdscope.experiments.gradient_variance.random_features_data import SETUPS
 from sgdscope.experiments.gradient_variance.random_features_deep import DeepTraining
 from sgdscope.experiments.gradient_variance.random_features_runs import RandomFeatures
 from sgdscope.experiments.gradient_variance.random_features_setup import Setup
-from sgdscope.experiments.settings import check_images, check_network
+from sgdscope.experiments.settings import check_distinct, check_images, check_network
 
 OTHERS = ("paper", "authors_code")
 """Set-ups beside that of the sweep, ``figures``: with the narrow teacher only, ``paper`` with the narrow input only."""
@@ -67,26 +67,13 @@ def runs(
         InvalidInput: fewer than two rates or values of h_s / N, values that come twice, sizes out of range.
         NotFound: an unknown data set.
     """
-    lists = {
-        "learning_rates": learning_rates,
-        "overparametrisations": overparametrisations,
-        "deep_rates": deep_rates,
-        "batch_sizes": batch_sizes,
-    }
-    for name, values in lists.items():
-        if len(set(values)) < max(2, len(values)) or min(values) <= 0:
-            raise InvalidInput(f"{name} must be at least two distinct positive numbers, got {list(values)}.")
-    lists = {
-        "input_dims": input_dims,
-        "teacher_widths": teacher_widths,
-        "drop_overparametrisations": drop_overparametrisations,
-        "batch_rates": batch_rates,
-    }
-    for name, values in lists.items():
-        if not values or len(set(values)) < len(values) or min(values) <= 0:
-            raise InvalidInput(f"{name} must be distinct positive numbers, got {list(values)}.")
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InvalidInput(f"seeds must be distinct and not negative, got {list(seeds)}.")
+    for name, values, least in (
+        ("learning_rates", learning_rates, 2), ("overparametrisations", overparametrisations, 2), ("deep_rates", deep_rates, 2),
+        ("batch_sizes", batch_sizes, 2), ("input_dims", input_dims, 1), ("teacher_widths", teacher_widths, 1),
+        ("drop_overparametrisations", drop_overparametrisations, 1), ("batch_rates", batch_rates, 1),
+    ):  # fmt: skip
+        check_distinct(name, values, positive=True, least=least)
+    check_distinct("seeds", seeds)
     if any(after != 2 * before for before, after in zip(batch_sizes[:-1], batch_sizes[1:], strict=True)):
         raise InvalidInput(f"batch_sizes must double from one to the next, got {list(batch_sizes)}.")
     if num_steps < 4 * log_every:

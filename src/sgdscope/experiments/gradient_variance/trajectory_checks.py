@@ -32,15 +32,13 @@ def check_trajectory(config: Trajectory) -> None:
     augmentation(config)
     for name, least in SIZES.items():
         whole(name, getattr(config, name), least, note=what)
-    inside = {
-        "learning_rate, above 0": config.learning_rate > 0,
-        "momentum, from 0 to below 1": 0 <= config.momentum < 1,
-        "weight_decay, from 0": config.weight_decay >= 0,
-        "label_smoothing, from 0 to below 1": 0 <= config.label_smoothing < 1,
-        "corrupt_share, from 0 to 1": 0 <= config.corrupt_share <= 1,
-    }
-    for rule, holds in inside.items():
-        name, _, limits = rule.partition(", ")
+    for name, limits, holds in (
+        ("learning_rate", "above 0", config.learning_rate > 0),
+        ("momentum", "from 0 to below 1", 0 <= config.momentum < 1),
+        ("weight_decay", "from 0", config.weight_decay >= 0),
+        ("label_smoothing", "from 0 to below 1", 0 <= config.label_smoothing < 1),
+        ("corrupt_share", "from 0 to 1", 0 <= config.corrupt_share <= 1),
+    ):
         if not holds:
             raise InvalidInput(f"{name} must be {limits} ({what}), got {getattr(config, name)}.")
     number = _check_data(config) + config.duplicate_originals * config.duplicate_copies
